@@ -1,0 +1,119 @@
+//! The seam between the integrator and whatever it integrates: a piecewise-smooth vector field.
+//!
+//! A field has *switches*: scalar functions z_j(y) with breakpoints. Each switch is in a piece; the vector field
+//! is smooth as long as no switch changes its piece. In a given [`Mode`] the field is evaluated with the pieces
+//! frozen, also where z_j has left its piece (the smooth continuation), because a step must see one smooth
+//! field throughout to keep its order.
+
+use super::mode::{Contact, Mode};
+use thiserror::Error;
+
+/// A non-finite number met while evaluating the field.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[error("{what} is not finite")]
+pub struct NonFinite {
+    /// What became non-finite, in the field's own words.
+    pub what: String,
+}
+
+/// How firmly a sliding contact is held: both entries are ≥ 0 while sliding is consistent.
+///
+/// Were the switch released into the piece below, its rate would be `below` up to a positive factor (pushing it back up
+/// when positive); released above, its rate would be −`above` up to the same factor. So `below` < 0 means that the slide
+/// ends downwards, `above` < 0 upwards, and `below + above` is the attraction of the kink.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlideMargin {
+    /// Push-back from the piece below.
+    pub below: f64,
+    /// Push-back from the piece above.
+    pub above: f64,
+    /// Size of the terms whose difference the margins are, for relative tolerances.
+    pub scale: f64,
+}
+
+impl SlideMargin {
+    /// The smaller of the two margins.
+    pub fn least(&self) -> f64 {
+        self.below.min(self.above)
+    }
+}
+
+/// A piecewise-smooth vector field ẏ = f(y; mode) with sliding.
+///
+/// Calls marked *(last)* refer to the point and mode of the most recent successful [`eval`](Self::eval).
+pub trait PiecewiseField {
+    /// Length of y.
+    fn dim(&self) -> usize;
+
+    /// Number of switches.
+    fn n_switches(&self) -> usize;
+
+    /// Breakpoints of a switch, strictly increasing.
+    fn breakpoints(&self, switch: usize) -> &[f64];
+
+    /// Evaluates the field in `mode` with all pieces frozen and all sliding switches held: dy·∇z_e = 0 for each of them.
+    ///
+    /// # Errors
+    /// When a value on the way is not finite; the caller rejects the step.
+    fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite>;
+
+    /// *(last)* Values of all switches.
+    fn values(&self) -> &[f64];
+
+    /// *(last)* Rates of all switches when y moves along `direction`.
+    fn rates(&mut self, direction: &[f64], rates: &mut [f64]);
+
+    /// *(last)* Margins of the sliding contacts, in the order of [`Mode::sliding`].
+    fn margins(&self, out: &mut Vec<SlideMargin>);
+
+    /// *(last)* Positive when the two sides of the contact push towards each other (as `below + above` of its margin), negative
+    /// when they push apart, zero when the field does not jump there. Returned with the size below which it is rounding.
+    fn attraction(&self, contact: Contact) -> (f64, f64);
+
+    /// *(last)* Magnitude of a switch's value, for rounding floors.
+    fn scale(&self, switch: usize) -> f64;
+
+    /// Exact value of one switch at `y`; meant to cost far less than a full evaluation.
+    fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64;
+
+    /// Moves `y` by the smallest step that puts every contact exactly on its breakpoint (one Newton step).
+    ///
+    /// # Errors
+    /// When a value on the way is not finite.
+    fn project(&mut self, y: &mut [f64], mode: &Mode, contacts: &[Contact]) -> Result<(), NonFinite>;
+
+    /// *(last)* Estimate of the largest decay rate of the linearised field, or `None` when unknown. Explicit methods limit their
+    /// step with it. May keep a warm start between calls.
+    fn decay_rate(&mut self, mode: &Mode) -> Option<f64> {
+        let _ = mode;
+        None
+    }
+
+    /// The linearisation that implicit methods use, if this field offers one.
+    fn linearisation(&mut self) -> Option<&mut dyn Linearisation> {
+        None
+    }
+}
+
+/// An approximate Jacobian A ≈ ∂f/∂y whose shifted systems can be solved without forming it.
+///
+/// For gradient flow A = −(JP)ᵀ(JP) with P the projector on the sliding tangent (Gauss–Newton), of rank at most n·M.
+pub trait Linearisation {
+    /// Fixes A at `y` in `mode`.
+    ///
+    /// # Errors
+    /// When a value on the way is not finite.
+    fn linearise(&mut self, y: &[f64], mode: &Mode) -> Result<(), NonFinite>;
+
+    /// out = A·v with the A fixed last.
+    fn apply(&mut self, v: &[f64], out: &mut [f64]);
+
+    /// Prepares (I − shift·A)⁻¹; `shift` > 0.
+    ///
+    /// # Errors
+    /// When the factorisation breaks down.
+    fn factor(&mut self, shift: f64) -> Result<(), NonFinite>;
+
+    /// b ← (I − shift·A)⁻¹ b with the shift prepared last.
+    fn solve(&mut self, b: &mut [f64]);
+}

@@ -1,0 +1,101 @@
+//! The discrete state of a piecewise-smooth flow: which piece each switch is in, and which switches slide.
+//!
+//! A mode is authoritative. It changes only when the integrator commits an event and is never read back from
+//! the signs of switching values, which are rounding noise at the very moments that matter.
+
+/// A switch at one of its breakpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Contact {
+    /// Index of the switch.
+    pub switch: usize,
+    /// Index of the breakpoint; the pieces on its two sides are `breakpoint` (below) and `breakpoint + 1` (above).
+    pub breakpoint: u16,
+}
+
+/// Where a switch may be, relative to a breakpoint it stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// In the piece below the breakpoint.
+    Below,
+    /// In the piece above the breakpoint.
+    Above,
+}
+
+impl Side {
+    /// +1 above, −1 below.
+    pub fn sign(self) -> f64 {
+        match self {
+            Self::Below => -1.0,
+            Self::Above => 1.0,
+        }
+    }
+
+    /// The other side.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Below => Self::Above,
+            Self::Above => Self::Below,
+        }
+    }
+}
+
+/// The piece of every switch and the set of sliding contacts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mode {
+    piece: Vec<u16>,
+    held: Vec<bool>,
+    sliding: Vec<Contact>,
+}
+
+impl Mode {
+    /// No switch slides; `piece[j]` is the piece of switch `j`.
+    pub fn new(piece: Vec<u16>) -> Self {
+        Self { held: vec![false; piece.len()], piece, sliding: Vec::new() }
+    }
+
+    /// Piece of each switch. For a sliding switch it is the index of the breakpoint it is held at.
+    pub fn pieces(&self) -> &[u16] {
+        &self.piece
+    }
+
+    /// Sliding contacts in increasing order of switch.
+    pub fn sliding(&self) -> &[Contact] {
+        &self.sliding
+    }
+
+    /// Whether `switch` slides.
+    pub fn slides(&self, switch: usize) -> bool {
+        self.held[switch]
+    }
+
+    /// Where a switch is relative to the breakpoint of `contact`: a side, or `None` while it slides.
+    pub fn side(&self, contact: Contact) -> Option<Side> {
+        if self.held[contact.switch] {
+            None
+        } else if self.piece[contact.switch] <= contact.breakpoint {
+            Some(Side::Below)
+        } else {
+            Some(Side::Above)
+        }
+    }
+
+    /// Puts the switch of `contact` into the piece on `side` of its breakpoint.
+    pub fn place(&mut self, contact: Contact, side: Side) {
+        if std::mem::replace(&mut self.held[contact.switch], false) {
+            self.sliding.retain(|c| c.switch != contact.switch);
+        }
+        self.piece[contact.switch] = match side {
+            Side::Below => contact.breakpoint,
+            Side::Above => contact.breakpoint + 1,
+        };
+    }
+
+    /// Makes the switch of `contact` slide along its breakpoint.
+    pub fn hold(&mut self, contact: Contact) {
+        if !std::mem::replace(&mut self.held[contact.switch], true) {
+            let at = self.sliding.partition_point(|c| *c < contact);
+            self.sliding.insert(at, contact);
+        }
+        self.piece[contact.switch] = contact.breakpoint;
+    }
+}

@@ -1,0 +1,71 @@
+//! The seam for one-step methods: make one attempt, estimate its error, offer dense output.
+//!
+//! A stepper knows no event and decides nothing: the loop in [`super::integrate`] judges the error, shortens the step to
+//! an event by reading the dense output, and moves on.
+
+use super::field::{NonFinite, PiecewiseField};
+use super::mode::Mode;
+use super::norm::WrmsNorm;
+
+/// The point a step starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// Time.
+    pub t: f64,
+    /// State, length `dim`.
+    pub y: &'a [f64],
+    /// Field at (y, mode).
+    pub dy: &'a [f64],
+    /// Mode, frozen for the whole attempt.
+    pub mode: &'a Mode,
+}
+
+/// A one-step method on a piecewise field.
+pub trait Stepper<F: PiecewiseField> {
+    /// Name as written in scenario files.
+    fn name(&self) -> &'static str;
+
+    /// Order of the solution that is propagated.
+    fn order(&self) -> u32;
+
+    /// Order of the embedded error estimate plus one: the error of a step shrinks like h to this power.
+    fn error_exponent(&self) -> u32;
+
+    /// Length of the real stability interval, or `None` when the method is A-stable.
+    fn stability_interval(&self) -> Option<f64>;
+
+    /// Attempts a step of length at most `h`; returns the length really taken (shorter only for methods that control their own
+    /// step). Afterwards `end`, `end_field` and `interpolate` describe the attempt.
+    /// The last evaluation of the field is at the end of the attempt, in `start.mode`.
+    ///
+    /// # Errors
+    /// When a stage is not finite; the loop retries with a shorter step.
+    fn attempt(&mut self, field: &mut F, start: Start<'_>, h: f64) -> Result<f64, NonFinite>;
+
+    /// State at the end of the attempt.
+    fn end(&self) -> &[f64];
+
+    /// Field at the end of the attempt, in the frozen mode.
+    fn end_field(&self) -> &[f64];
+
+    /// Error of the attempt relative to the tolerance: accepted when ≤ 1.
+    fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64;
+
+    /// Makes `interpolate` usable; may evaluate the field (extra stages), so it comes after everything read from the field.
+    ///
+    /// # Errors
+    /// When an extra stage is not finite.
+    fn prepare_dense(&mut self, field: &mut F, start: Start<'_>) -> Result<(), NonFinite> {
+        let _ = (field, start);
+        Ok(())
+    }
+
+    /// Dense output: the state at `start.t + x·h`, 0 ≤ x ≤ 1.
+    fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]);
+
+    /// The loop moved away from the end of the last attempt (event, projection, change of mode): history is void.
+    fn reset(&mut self) {}
+
+    /// Number of field evaluations so far, extra stages included.
+    fn n_evaluations(&self) -> u64;
+}
