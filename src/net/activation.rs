@@ -255,11 +255,8 @@ mod tests {
 
     #[test]
     fn derivatives_match_central_differences_in_every_piece_and_past_its_ends() {
-        let cubic = PiecewisePolynomial::new(
-            vec![-1.0, 1.0],
-            vec![vec![-0.5], vec![0.0, 0.75, 0.0, -0.25], vec![0.5]],
-        )
-        .unwrap();
+        let cubic = PiecewisePolynomial::new(vec![-1.0, 1.0], vec![vec![-0.5], vec![0.0, 0.75, 0.0, -0.25], vec![0.5]])
+            .unwrap();
         let all = [
             Activation::Piecewise(cubic),
             Activation::leaky_relu(0.01),
