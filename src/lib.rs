@@ -1,5 +1,6 @@
 //! Exact gradient flow of neural networks with piecewise-polynomial activations.
 
 pub mod data;
+pub mod flow;
 pub mod net;
 pub mod ode;

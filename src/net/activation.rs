@@ -191,6 +191,24 @@ impl Activation {
         }
     }
 
+    /// Intercept and slope of every piece when all of them are affine and there are at most four.
+    pub fn lines(&self, learned: f64) -> Option<[(f64, f64); 4]> {
+        let mut lines = [(0.0, 0.0); 4];
+        match self {
+            Self::Piecewise(p) if p.pieces.len() <= lines.len() && p.pieces.iter().all(|c| c.len() <= 2) => {
+                for (line, c) in lines.iter_mut().zip(&p.pieces) {
+                    *line = (c[0], c.get(1).copied().unwrap_or(0.0));
+                }
+                Some(lines)
+            }
+            Self::Prelu => {
+                (lines[0], lines[1]) = ((0.0, learned), (0.0, 1.0));
+                Some(lines)
+            }
+            _ => None,
+        }
+    }
+
     /// Value and derivative at `z` of piece `piece`'s formula, also outside that piece.
     ///
     /// `learned` is the layer's learned slope and is read by PReLU only.

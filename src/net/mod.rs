@@ -2,9 +2,14 @@
 
 pub mod activation;
 pub mod init;
+pub mod kernel;
 pub mod layout;
 pub mod network;
+pub mod pass;
+pub mod vector;
 
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
+pub use kernel::{KernelScratch, Probes, cross_gram};
 pub use layout::{LayerBlock, Layout};
 pub use network::{Network, NetworkError, Place};
+pub use pass::{Backward, Batch, Forward, Held};

@@ -51,6 +51,10 @@ pub trait PiecewiseField {
     /// Breakpoints of a switch, strictly increasing.
     fn breakpoints(&self, switch: usize) -> &[f64];
 
+    /// The mode read off the switching values at `y`, none sliding; a value on a breakpoint counts as above it. Only a run's start
+    /// uses it.
+    fn mode_from_values(&mut self, y: &[f64]) -> Mode;
+
     /// Evaluates the field in `mode` with all pieces frozen and all sliding switches held: dy·∇z_e = 0 for each of them.
     ///
     /// # Errors

@@ -1,11 +1,23 @@
 //! Piecewise-smooth ordinary differential equations with events and sliding. Knows nothing of networks, files or reports.
 
+pub mod controller;
+pub mod event;
 pub mod field;
+pub mod integrate;
 pub mod mode;
 pub mod norm;
+pub mod observer;
+pub mod outcome;
+pub mod resolve;
+pub mod root;
 pub mod stepper;
 
 pub use field::{Linearisation, NonFinite, PiecewiseField, SlideMargin};
+pub use integrate::{Options, Outcome, StopRule, integrate};
 pub use mode::{Contact, Mode, Side};
 pub use norm::WrmsNorm;
+pub use observer::{
+    BranchKind, BranchPoint, Change, DenseOutput, Event, EventKind, Observer, Point, StartContact, StepView,
+};
+pub use outcome::{Stats, StopReason};
 pub use stepper::{Start, Stepper};

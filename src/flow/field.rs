@@ -1,0 +1,335 @@
+//! θ̇ = −∇L(θ), L = ½ Σ_j ‖f(x_j) − y_j‖², as a [`PiecewiseField`].
+//!
+//! One switch per hidden unit and (distinct) sample: its pre-activation, with the activation's breakpoints. Sliding units are held
+//! by [`SlideSystem`]; their effective slopes δ/μ lie between the one-sided slopes while the slide lasts.
+
+use super::linearise::LowRank;
+use super::sliding::{SlideSystem, TangentBuffers};
+use crate::data::{Data, MergedData};
+use crate::net::vector::norm;
+use crate::net::{Backward, Batch, Forward, Held, Network};
+use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin};
+use std::sync::Arc;
+
+/// Power iterations on the first call for a decay rate, and on later (warm) ones.
+const POWER_ITERATIONS: (usize, usize) = (20, 1);
+
+/// Size of rounding noise in μ relative to the largest μ of the layer, for deciding when a margin is zero.
+const MU_NOISE: f64 = 1e-3;
+
+/// The gradient flow of a network on data.
+#[derive(Debug, Clone)]
+pub struct FlowField {
+    batch: Arc<Batch>,
+    data: Arc<MergedData>,
+    theta: Vec<f64>,
+    contacts: Vec<Contact>,
+    held: Vec<Held>,
+    forward: Forward,
+    backward: Backward,
+    residual_seed: Vec<f64>,
+    slide: SlideSystem,
+    buffers: TangentBuffers,
+    projection: (SlideSystem, Forward, Vec<Held>),
+    value_scratch: [Vec<f64>; 2],
+    layer_scale: Vec<f64>,
+    layer_mu: Vec<f64>,
+    power_vector: Vec<f64>,
+    low_rank: LowRank,
+}
+
+/// Scalars at one point of the flow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowSample {
+    /// L(θ), over all original samples.
+    pub loss: f64,
+    /// ‖F − y‖ over all original samples.
+    pub residual_norm: f64,
+    /// ‖θ̇‖.
+    pub gradient_norm: f64,
+}
+
+impl FlowField {
+    /// The flow of `network` on `data`; samples with identical inputs are merged.
+    pub fn new(network: Network, data: &Data) -> Self {
+        let merged = data.merged();
+        let batch = Batch::new(network, merged.x.clone());
+        let n_hidden = batch.network().n_hidden();
+        Self {
+            theta: Vec::new(),
+            contacts: Vec::new(),
+            held: Vec::new(),
+            forward: Forward::default(),
+            backward: Backward::default(),
+            residual_seed: vec![0.0; batch.n_outputs()],
+            slide: SlideSystem::default(),
+            buffers: TangentBuffers::default(),
+            projection: (SlideSystem::default(), Forward::default(), Vec::new()),
+            value_scratch: [Vec::new(), Vec::new()],
+            layer_scale: vec![0.0; n_hidden],
+            layer_mu: vec![0.0; n_hidden],
+            power_vector: Vec::new(),
+            low_rank: LowRank::default(),
+            batch: Arc::new(batch),
+            data: Arc::new(merged),
+        }
+    }
+
+    /// Network and distinct inputs.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The merged data.
+    pub fn data(&self) -> &MergedData {
+        &self.data
+    }
+
+    /// *(last)* θ, and the forward pass in which sliding units are held.
+    pub fn forward(&self) -> (&[f64], &Forward) {
+        (&self.theta, &self.forward)
+    }
+
+    /// *(last)* Loss, residual and gradient norm; `dy` is the field there.
+    pub fn sample(&self, dy: &[f64]) -> FlowSample {
+        let merged_loss = self.merged_loss(&self.forward.f);
+        let loss = merged_loss + self.data.excess_loss;
+        FlowSample { loss, residual_norm: (2.0 * loss).sqrt(), gradient_norm: norm(dy) }
+    }
+
+    /// L at `theta` in `mode`, from a forward pass alone.
+    pub fn loss_at(&mut self, theta: &[f64], mode: &Mode) -> f64 {
+        let (_, forward, held) = &mut self.projection;
+        hold(&self.batch, theta, mode.sliding(), held);
+        self.batch.forward(theta, mode.pieces(), held, forward);
+        let f = std::mem::take(&mut forward.f);
+        let loss = self.merged_loss(&f) + self.data.excess_loss;
+        self.projection.1.f = f;
+        loss
+    }
+
+    fn merged_loss(&self, f: &[f64]) -> f64 {
+        let m = self.data.n_outputs;
+        let rows = f.chunks_exact(m).zip(self.data.y.chunks_exact(m)).zip(&self.data.weight);
+        rows.map(|((f, y), w)| 0.5 * w * f.iter().zip(y).map(|(f, y)| (f - y).powi(2)).sum::<f64>()).sum()
+    }
+
+    /// *(last)* Residual F − y over all original samples, in their order.
+    pub fn residual(&self, targets: &[f64]) -> Vec<f64> {
+        let m = self.data.n_outputs;
+        let mut residual = vec![0.0; targets.len()];
+        for (u, originals) in self.data.originals.iter().enumerate() {
+            for &j in originals {
+                for k in 0..m {
+                    residual[j * m + k] = self.forward.f[u * m + k] - targets[j * m + k];
+                }
+            }
+        }
+        residual
+    }
+
+    /// *(last)* The forward pass with effective slopes s* = δ/μ in place of 0 at sliding units, as the Gram matrix G_s needs it.
+    pub fn effective_forward(&self, out: &mut Forward) {
+        out.clone_from(&self.forward);
+        for &(j, delta) in self.slide.seeds() {
+            let layer = self.batch.layer_of(j);
+            let (low, high) = self.one_sided_slopes(layer, self.held_breakpoint(j));
+            let s = delta / self.backward.mu[j];
+            // μ = 0 means that no slope changes anything upstream; any admissible one does.
+            out.slope[j] = if s.is_finite() { s.clamp(low.min(high), low.max(high)) } else { 0.5 * (low + high) };
+        }
+    }
+
+    fn held_breakpoint(&self, switch: usize) -> u16 {
+        let at = self.contacts.binary_search_by_key(&switch, |c| c.switch);
+        self.contacts[at.expect("every slide seed belongs to a held contact")].breakpoint
+    }
+
+    fn one_sided_slopes(&self, layer: usize, breakpoint: u16) -> (f64, f64) {
+        let at = self.batch.network().activation().breakpoints()[usize::from(breakpoint)];
+        let slope = |piece| self.batch.activation_at(&self.theta, layer, piece, at).1;
+        (slope(breakpoint), slope(breakpoint + 1))
+    }
+}
+
+/// The units of `contacts` as held units with their constant outputs.
+pub(super) fn hold(batch: &Batch, theta: &[f64], contacts: &[Contact], held: &mut Vec<Held>) {
+    let breakpoints = batch.network().activation().breakpoints();
+    held.clear();
+    held.extend(contacts.iter().map(|c| {
+        let at = breakpoints[usize::from(c.breakpoint)];
+        let output = batch.activation_at(theta, batch.layer_of(c.switch), c.breakpoint, at).0;
+        Held { index: c.switch, output }
+    }));
+}
+
+/// Writes w_j (F_j − y_j) into `out`.
+fn weigh_residual(data: &MergedData, f: &[f64], out: &mut [f64]) {
+    let m = data.n_outputs;
+    for (u, &w) in data.weight.iter().enumerate() {
+        for k in u * m..(u + 1) * m {
+            out[k] = w * (f[k] - data.y[k]);
+        }
+    }
+}
+
+impl PiecewiseField for FlowField {
+    fn dim(&self) -> usize {
+        self.batch.network().n_parameters()
+    }
+
+    fn n_switches(&self) -> usize {
+        self.batch.n_switches()
+    }
+
+    fn breakpoints(&self, _switch: usize) -> &[f64] {
+        self.batch.network().activation().breakpoints()
+    }
+
+    fn mode_from_values(&mut self, y: &[f64]) -> Mode {
+        let breakpoints = self.batch.network().activation().breakpoints();
+        let mut pieces = vec![0; self.batch.n_switches()];
+        // Layer by layer, since the pieces of one layer decide the inputs of the next.
+        for layer in 1..=self.batch.network().n_hidden() {
+            self.batch.forward(y, &pieces, &[], &mut self.forward);
+            for j in self.batch.layer_range(layer) {
+                pieces[j] = breakpoints.partition_point(|&b| b <= self.forward.z[j]) as u16;
+            }
+        }
+        Mode::new(pieces)
+    }
+
+    fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite> {
+        let batch = &*self.batch;
+        self.theta.clear();
+        self.theta.extend_from_slice(y);
+        self.contacts.clear();
+        self.contacts.extend_from_slice(mode.sliding());
+        hold(batch, y, mode.sliding(), &mut self.held);
+        batch.forward(y, mode.pieces(), &self.held, &mut self.forward);
+        weigh_residual(&self.data, &self.forward.f, &mut self.residual_seed);
+        batch.backward(y, &self.forward, &self.residual_seed, &[], &mut self.backward, dy);
+        self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
+        let buffers = &mut self.buffers;
+        if mode.sliding().is_empty() {
+            self.slide.solve_for_rates(|_| 0.0);
+        } else {
+            buffers.resize(batch, y.len());
+            batch.tangent(y, &self.forward, dy, &mut buffers.dz, &mut buffers.df, &mut buffers.scratch);
+            self.slide.solve_for_rates(|j| buffers.dz[j]);
+            batch.backward(y, &self.forward, &self.residual_seed, self.slide.seeds(), &mut self.backward, dy);
+        }
+        dy.iter_mut().for_each(|d| *d = -*d);
+        for layer in 1..=batch.network().n_hidden() {
+            let range = batch.layer_range(layer);
+            let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+            self.layer_scale[layer - 1] = largest(&self.forward.z[range.clone()]);
+            self.layer_mu[layer - 1] = largest(&self.backward.mu[range]);
+        }
+        // Sums carry every NaN and infinity along; finite sums mean finite terms (or terms far beyond any use).
+        if !self.forward.f.iter().sum::<f64>().is_finite() {
+            return Err(NonFinite { what: "the network output".into() });
+        }
+        if !dy.iter().sum::<f64>().is_finite() {
+            return Err(NonFinite { what: "the gradient".into() });
+        }
+        Ok(())
+    }
+
+    fn values(&self) -> &[f64] {
+        &self.forward.z
+    }
+
+    fn rates(&mut self, direction: &[f64], rates: &mut [f64]) {
+        self.buffers.resize(&self.batch, direction.len());
+        let TangentBuffers { df, scratch, .. } = &mut self.buffers;
+        self.batch.tangent(&self.theta, &self.forward, direction, rates, df, scratch);
+    }
+
+    fn margins(&self, out: &mut Vec<SlideMargin>) {
+        out.clear();
+        for (contact, &(j, delta)) in self.contacts.iter().zip(self.slide.seeds()) {
+            let layer = self.batch.layer_of(j);
+            let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
+            let mu = self.backward.mu[j];
+            let largest_slope = low.abs().max(high.abs());
+            let scale = delta.abs() + largest_slope * (mu.abs() + MU_NOISE * self.layer_mu[layer - 1]);
+            out.push(SlideMargin { below: delta - low * mu, above: high * mu - delta, scale });
+        }
+    }
+
+    fn attraction(&self, contact: Contact) -> (f64, f64) {
+        let layer = self.batch.layer_of(contact.switch);
+        let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
+        let mu = self.backward.mu[contact.switch];
+        ((high - low) * mu, (high - low).abs() * MU_NOISE * self.layer_mu[layer - 1])
+    }
+
+    fn scale(&self, switch: usize) -> f64 {
+        self.layer_scale[self.batch.layer_of(switch) - 1]
+    }
+
+    fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64 {
+        let (_, _, held) = &mut self.projection;
+        hold(&self.batch, y, mode.sliding(), held);
+        self.batch.value_at(y, mode.pieces(), held, switch, &mut self.value_scratch)
+    }
+
+    fn project(&mut self, y: &mut [f64], mode: &Mode, contacts: &[Contact]) -> Result<(), NonFinite> {
+        let Self { batch, projection: (system, forward, held), buffers, .. } = self;
+        hold(batch, y, contacts, held);
+        batch.forward(y, mode.pieces(), held, forward);
+        system.assemble(batch, y, forward, contacts.iter().map(|c| c.switch));
+        let breakpoints = batch.network().activation().breakpoints();
+        // Each contact's distance from its breakpoint plays the part of a rate that has to vanish.
+        let offset = |j: usize| {
+            let at = contacts.partition_point(|c| c.switch < j);
+            forward.z[j] - breakpoints[usize::from(contacts[at].breakpoint)]
+        };
+        system.solve_for_rates(offset);
+        buffers.resize(batch, y.len());
+        let TangentBuffers { grad, zeros, backward, .. } = buffers;
+        batch.backward(y, forward, zeros, system.seeds(), backward, grad);
+        if !grad.iter().sum::<f64>().is_finite() {
+            return Err(NonFinite { what: "the projection onto the sliding surfaces".into() });
+        }
+        y.iter_mut().zip(&*grad).for_each(|(y, g)| *y += g);
+        Ok(())
+    }
+
+    fn decay_rate(&mut self, _mode: &Mode) -> Option<f64> {
+        let Self { batch, data, theta, forward, slide, buffers, power_vector, .. } = self;
+        let (m, weight) = (data.n_outputs, &data.weight);
+        let n_iterations = if power_vector.len() == batch.n_outputs() {
+            POWER_ITERATIONS.1
+        } else {
+            // Deterministic and without any symmetry that an eigenvector could be orthogonal to.
+            power_vector.clear();
+            power_vector.extend((0..batch.n_outputs()).map(|k| 1.0 + (k as f64 * 0.618_033_988_75).fract()));
+            POWER_ITERATIONS.0
+        };
+        buffers.resize(batch, theta.len());
+        let mut direction = vec![0.0; theta.len()];
+        let mut rate = 0.0;
+        for _ in 0..n_iterations {
+            let length = norm(power_vector);
+            let scaled: Vec<f64> =
+                power_vector.iter().enumerate().map(|(k, v)| v / length * weight[k / m].sqrt()).collect();
+            batch.backward(theta, forward, &scaled, &[], &mut buffers.backward, &mut direction);
+            slide.project_tangent(batch, theta, forward, &mut direction, buffers);
+            batch.tangent(theta, forward, &direction, &mut buffers.dz, &mut buffers.df, &mut buffers.scratch);
+            power_vector.iter_mut().enumerate().for_each(|(k, v)| *v = buffers.df[k] * weight[k / m].sqrt());
+            rate = norm(power_vector);
+            if rate == 0.0 {
+                power_vector.clear();
+                return Some(0.0);
+            }
+        }
+        Some(rate)
+    }
+
+    fn linearisation(&mut self) -> Option<&mut dyn Linearisation> {
+        self.low_rank.attach(&self.batch, &self.data);
+        Some(&mut self.low_rank)
+    }
+}

@@ -1,0 +1,125 @@
+//! The Gauss–Newton linearisation −(J P)ᵀ(J P) of the sliding gradient flow, and its shifted systems by low rank.
+//!
+//! With K = J P (rows weighted by √multiplicity) and A = −KᵀK, Woodbury gives (I − sA)⁻¹ b = b − Kᵀ (K Kᵀ + I/s)⁻¹ K b: one Cholesky
+//! factor of an nM × nM matrix and O(P) memory, where a dense solver would need P × P.
+
+use super::sliding::{SlideSystem, TangentBuffers};
+use crate::data::MergedData;
+use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram};
+use crate::ode::{Linearisation, Mode, NonFinite};
+use faer::linalg::solvers::{Llt, Solve};
+use faer::{Mat, MatRef, Side};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct LowRank {
+    problem: Option<(Arc<Batch>, Arc<MergedData>)>,
+    theta: Vec<f64>,
+    forward: Forward,
+    slide: SlideSystem,
+    buffers: TangentBuffers,
+    probes: Probes,
+    scratch: KernelScratch,
+    gram: Vec<f64>,
+    factor: Option<Llt<f64>>,
+}
+
+impl LowRank {
+    /// Names the network and data to work on.
+    pub fn attach(&mut self, batch: &Arc<Batch>, data: &Arc<MergedData>) {
+        if self.problem.is_none() {
+            self.problem = Some((batch.clone(), data.clone()));
+        }
+    }
+
+    /// out = K v, length nM (weighted rows).
+    fn jacobian(&mut self, v: &[f64]) -> Vec<f64> {
+        let Some((batch, data)) = &self.problem else { return Vec::new() };
+        let mut tangent = v.to_vec();
+        self.slide.project_tangent(batch, &self.theta, &self.forward, &mut tangent, &mut self.buffers);
+        self.buffers.resize(batch, v.len());
+        let TangentBuffers { dz, df, scratch, .. } = &mut self.buffers;
+        batch.tangent(&self.theta, &self.forward, &tangent, dz, df, scratch);
+        df.iter().enumerate().map(|(k, f)| f * data.weight[k / data.n_outputs].sqrt()).collect()
+    }
+
+    /// out = Kᵀ v, length P.
+    fn jacobian_transposed(&mut self, v: &[f64], out: &mut [f64]) {
+        let Some((batch, data)) = &self.problem else { return };
+        let seed: Vec<f64> = v.iter().enumerate().map(|(k, v)| v * data.weight[k / data.n_outputs].sqrt()).collect();
+        self.buffers.resize(batch, out.len());
+        batch.backward(&self.theta, &self.forward, &seed, &[], &mut self.buffers.backward, out);
+        self.slide.project_tangent(batch, &self.theta, &self.forward, out, &mut self.buffers);
+    }
+}
+
+impl Linearisation for LowRank {
+    fn linearise(&mut self, y: &[f64], mode: &Mode) -> Result<(), NonFinite> {
+        let Some((batch, data)) = &self.problem else {
+            return Err(NonFinite { what: "the linearisation of no problem".into() });
+        };
+        self.theta.clear();
+        self.theta.extend_from_slice(y);
+        let mut held: Vec<Held> = Vec::new();
+        super::field::hold(batch, y, mode.sliding(), &mut held);
+        batch.forward(y, mode.pieces(), &held, &mut self.forward);
+        self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
+        self.probes.outputs(batch, y, &self.forward);
+        cross_gram(batch, &self.forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
+        let size = batch.n_outputs();
+        if !self.slide.switches().is_empty() {
+            // K Kᵀ = J Jᵀ − (J Vᵀ) Γ⁻¹ (V Jᵀ).
+            let k = self.slide.switches().len();
+            let mut cross = Vec::new();
+            cross_gram(batch, &self.forward, self.slide.probes(), &self.probes, &mut self.scratch, &mut cross);
+            let mut solved = cross.clone();
+            self.slide.solve_columns(&mut solved);
+            let cross = MatRef::from_column_major_slice(&cross[..], k, size);
+            let correction = cross.transpose() * MatRef::from_column_major_slice(&solved[..], k, size);
+            for q in 0..size {
+                for p in 0..size {
+                    self.gram[q * size + p] -= correction[(p, q)];
+                }
+            }
+        }
+        let root = |k: usize| data.weight[k / data.n_outputs].sqrt();
+        for q in 0..size {
+            for p in 0..size {
+                self.gram[q * size + p] *= root(p) * root(q);
+            }
+        }
+        if self.gram.iter().sum::<f64>().is_finite() {
+            Ok(())
+        } else {
+            Err(NonFinite { what: "the Gram matrix of the linearisation".into() })
+        }
+    }
+
+    fn apply(&mut self, v: &[f64], out: &mut [f64]) {
+        let image = self.jacobian(v);
+        self.jacobian_transposed(&image, out);
+        out.iter_mut().for_each(|o| *o = -*o);
+    }
+
+    fn factor(&mut self, shift: f64) -> Result<(), NonFinite> {
+        let size = self.gram.len().isqrt();
+        let gram = MatRef::from_column_major_slice(&self.gram[..], size, size);
+        let shifted = Mat::from_fn(size, size, |p, q| gram[(p, q)] + if p == q { 1.0 / shift } else { 0.0 });
+        let factor = shifted.llt(Side::Lower);
+        self.factor = Some(factor.map_err(|_| NonFinite { what: "the factor of the shifted Gram matrix".into() })?);
+        Ok(())
+    }
+
+    fn solve(&mut self, b: &mut [f64]) {
+        let image = self.jacobian(b);
+        let mut rhs = Mat::from_fn(image.len(), 1, |k, _| image[k]);
+        if let Some(factor) = &self.factor {
+            factor.solve_in_place(rhs.as_mut());
+        }
+        let solved: Vec<f64> = (0..image.len()).map(|k| rhs[(k, 0)]).collect();
+        let mut correction = vec![0.0; b.len()];
+        self.jacobian_transposed(&solved, &mut correction);
+        b.iter_mut().zip(&correction).for_each(|(b, c)| *b -= c);
+    }
+}

@@ -1,0 +1,7 @@
+//! Joins networks to the integrator: the gradient flow θ̇ = −∇L as a piecewise field with sliding.
+
+pub mod field;
+pub mod linearise;
+pub mod sliding;
+
+pub use field::{FlowField, FlowSample};

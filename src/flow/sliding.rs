@@ -1,0 +1,137 @@
+//! The equations that hold sliding units on their kinks.
+//!
+//! Let V have rows ∇z_e, e sliding, taken with the held units passing nothing on. Then θ̇ = −(g₀ + Vᵀδ) with Γδ = −V g₀, Γ = VVᵀ:
+//! the equivalent-control (Utkin) solution ż_e = 0 for all e, which for one unit is Filippov's. δ are seeds injected
+//! into the backward pass; V is never formed.
+
+use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, cross_gram};
+use faer::linalg::solvers::{Llt, Solve};
+use faer::{Mat, MatMut, MatRef, Side};
+
+/// Added to the diagonal of a singular Γ, relative to its largest entry; it picks nearly the smallest δ.
+const RIDGE: f64 = 1e-13;
+
+/// Γ of a set of switches, factored.
+#[derive(Debug, Clone, Default)]
+pub struct SlideSystem {
+    switches: Vec<usize>,
+    probes: Probes,
+    scratch: KernelScratch,
+    gamma: Vec<f64>,
+    factor: Option<Llt<f64>>,
+    seeds: Vec<(usize, f64)>,
+}
+
+impl SlideSystem {
+    /// Assembles and factors Γ for `switches` (sorted) after a forward pass in which they are held.
+    pub fn assemble(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, switches: impl Iterator<Item = usize>) {
+        self.switches.clear();
+        self.switches.extend(switches);
+        self.probes.switches(batch, theta, forward, &self.switches);
+        cross_gram(batch, forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gamma);
+        self.factor = None;
+        if self.switches.is_empty() {
+            return;
+        }
+        let k = self.switches.len();
+        let largest = (0..k).map(|e| self.gamma[e * (k + 1)]).fold(0.0, f64::max);
+        // A first try without a ridge; units whose gradients are parallel make Γ singular and need one.
+        for ridge in [0.0, RIDGE, 1e3 * RIDGE] {
+            let lift = if largest > 0.0 { ridge * largest } else { 1.0 };
+            for e in 0..k {
+                self.gamma[e * (k + 1)] += lift;
+            }
+            let Ok(factor) = MatRef::from_column_major_slice(&self.gamma[..], k, k).llt(Side::Lower) else { continue };
+            // A pivot at rounding level means that the factor is noise although it exists.
+            let smallest = (0..k).map(|e| factor.L()[(e, e)]).fold(f64::INFINITY, f64::min);
+            let regular = smallest * smallest > 1e-14 * largest || ridge > 0.0;
+            self.factor = Some(factor);
+            if regular {
+                break;
+            }
+        }
+    }
+
+    /// Switches of the system, sorted.
+    pub fn switches(&self) -> &[usize] {
+        &self.switches
+    }
+
+    /// Probes of the switches.
+    pub fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// Solves Γδ = −V·direction given the rates V·direction of all switches; the δ are kept as seeds.
+    pub fn solve_for_rates(&mut self, rates: impl Fn(usize) -> f64) {
+        let switches = &self.switches;
+        self.seeds.clear();
+        self.seeds.extend(switches.iter().map(|&j| (j, -rates(j))));
+        let k = self.seeds.len();
+        if let Some(factor) = &self.factor {
+            let mut rhs = Mat::from_fn(k, 1, |e, _| self.seeds[e].1);
+            factor.solve_in_place(rhs.as_mut());
+            self.seeds.iter_mut().enumerate().for_each(|(e, seed)| seed.1 = rhs[(e, 0)]);
+        }
+    }
+
+    /// Overwrites the columns of a (K × m, column-major) matrix B by Γ⁻¹B.
+    pub fn solve_columns(&self, columns: &mut [f64]) {
+        let k = self.switches.len();
+        if let Some(factor) = &self.factor {
+            factor.solve_in_place(MatMut::from_column_major_slice_mut(columns, k, columns.len() / k));
+        }
+    }
+
+    /// δ of the last solve as (switch, δ), sorted by switch.
+    pub fn seeds(&self) -> &[(usize, f64)] {
+        &self.seeds
+    }
+
+    /// direction ← (I − VᵀΓ⁻¹V)·direction, the projection onto the tangent of all surfaces; buffers are overwritten.
+    pub fn project_tangent(
+        &mut self,
+        batch: &Batch,
+        theta: &[f64],
+        forward: &Forward,
+        direction: &mut [f64],
+        buffers: &mut TangentBuffers,
+    ) {
+        if self.switches.is_empty() {
+            return;
+        }
+        buffers.resize(batch, direction.len());
+        let TangentBuffers { dz, df, scratch, grad, zeros, backward } = buffers;
+        batch.tangent(theta, forward, direction, dz, df, scratch);
+        self.solve_for_rates(|j| dz[j]);
+        batch.backward(theta, forward, zeros, &self.seeds, backward, grad);
+        direction.iter_mut().zip(&*grad).for_each(|(d, g)| *d += g);
+    }
+}
+
+/// Scratch memory of tangent and projection passes.
+#[derive(Debug, Clone, Default)]
+pub struct TangentBuffers {
+    /// Rates of all switches.
+    pub dz: Vec<f64>,
+    /// Rates of all outputs.
+    pub df: Vec<f64>,
+    /// Scratch of the tangent pass.
+    pub scratch: Vec<f64>,
+    /// A vector of length P.
+    pub grad: Vec<f64>,
+    /// An output seed of zeros.
+    pub zeros: Vec<f64>,
+    /// Scratch of the backward pass.
+    pub backward: Backward,
+}
+
+impl TangentBuffers {
+    /// Makes every buffer fit.
+    pub fn resize(&mut self, batch: &Batch, n_parameters: usize) {
+        self.dz.resize(batch.n_switches(), 0.0);
+        self.df.resize(batch.n_outputs(), 0.0);
+        self.grad.resize(n_parameters, 0.0);
+        self.zeros.resize(batch.n_outputs(), 0.0);
+    }
+}

@@ -1,0 +1,196 @@
+//! Gram matrices of gradients by layer structure, without ever forming a gradient.
+//!
+//! A *probe* is a scalar output of the network on one sample: a component of F, or the pre-activation of a hidden unit. Its
+//! gradient is, layer by layer, the outer product of a seed (∂probe/∂z_l) and the layer's input, so that
+//!
+//! ⟨∇p, ∇q⟩ = Σ_l ⟨seed_l(p), seed_l(q)⟩ · (⟨a_{l−1}(p), a_{l−1}(q)⟩ + [bias]) + Σ_l learned_l(p)·learned_l(q),
+//!
+//! the last sum running over learned slopes. The NTK Gram matrix and the Gram matrix of sliding surfaces are both of this form.
+
+use super::pass::{Batch, Forward};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+/// Seeds of a set of probes, sorted by layer so that those reaching a layer are a suffix.
+#[derive(Debug, Clone, Default)]
+pub struct Probes {
+    /// Sample of each probe.
+    samples: Vec<usize>,
+    /// For each layer (from 0), the first probe that reaches it.
+    first: Vec<usize>,
+    /// For each layer, the seeds of probes `first..`, one column each (width × count).
+    seeds: Vec<Vec<f64>>,
+    /// For each layer, ∂probe/∂(learned slope behind it) of probes `first[l+1]..`; empty without learned slopes.
+    learned: Vec<Vec<f64>>,
+}
+
+impl Probes {
+    /// Probes for every component of F, sample by sample.
+    pub fn outputs(&mut self, batch: &Batch, theta: &[f64], forward: &Forward) {
+        let n_layers = batch.network().layout().layers().len();
+        let n_outputs = batch.network().widths()[n_layers];
+        let count = batch.n_outputs();
+        self.prepare(n_layers);
+        self.samples.extend((0..count).map(|k| k / n_outputs));
+        self.first.fill(0);
+        let top = &mut self.seeds[n_layers - 1];
+        top.resize(count * n_outputs, 0.0);
+        for (k, column) in top.chunks_exact_mut(n_outputs).enumerate() {
+            column[k % n_outputs] = 1.0;
+        }
+        self.descend(batch, theta, forward, n_layers - 1);
+    }
+
+    /// Probes for pre-activations of switches, sorted by index. A switch held in `forward` blocks what lies below it.
+    pub fn switches(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, switches: &[usize]) {
+        let n_layers = batch.network().layout().layers().len();
+        self.prepare(n_layers);
+        self.samples.extend(switches.iter().map(|&j| batch.locate(j).2));
+        for l in 0..n_layers {
+            self.first[l] = switches.partition_point(|&j| batch.layer_of(j) <= l);
+        }
+        for l in 0..batch.network().n_hidden() {
+            let width = batch.network().widths()[l + 1];
+            let own = self.first[l]..self.first[l + 1];
+            self.seeds[l].resize((switches.len() - own.start) * width, 0.0);
+            for (column, &j) in self.seeds[l].chunks_exact_mut(width).zip(&switches[own]) {
+                column[batch.locate(j).1] = 1.0;
+            }
+        }
+        self.descend(batch, theta, forward, n_layers - 1);
+    }
+
+    /// Number of probes.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    fn prepare(&mut self, n_layers: usize) {
+        self.samples.clear();
+        self.first.resize(n_layers, 0);
+        self.seeds.resize_with(n_layers, Vec::new);
+        self.seeds.iter_mut().for_each(Vec::clear);
+        self.learned.resize_with(n_layers, Vec::new);
+        self.learned.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Carries seeds from layer `top` down to the first one.
+    fn descend(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, top: usize) {
+        let count = self.len();
+        for l in (0..top).rev() {
+            let deeper = self.first[l + 1];
+            let n_deeper = count - deeper;
+            if n_deeper == 0 {
+                self.seeds[l].resize((count - self.first[l]) * batch.network().widths()[l + 1], 0.0);
+                continue;
+            }
+            let block = &batch.network().layout().layers()[l + 1];
+            let width = block.n_in;
+            let (lower, upper) = self.seeds.split_at_mut(l + 1);
+            let below = &mut lower[l];
+            below.resize((count - self.first[l]) * width, 0.0);
+            let below = &mut below[(deeper - self.first[l]) * width..];
+            matmul(
+                MatMut::from_column_major_slice_mut(below, width, n_deeper),
+                Accum::Replace,
+                block.weight_matrix(theta).transpose(),
+                MatRef::from_column_major_slice(&upper[0][..], block.n_out, n_deeper),
+                1.0,
+                Par::Seq,
+            );
+            let start = batch.layer_range(l + 1).start;
+            let by_learned = batch.network().activation().has_learned_slope();
+            for (column, &sample) in below.chunks_exact_mut(width).zip(&self.samples[deeper..]) {
+                let at = start + sample * width..start + (sample + 1) * width;
+                if by_learned {
+                    self.learned[l].push(super::vector::dot(column, &forward.by_learned[at.clone()]));
+                }
+                column.iter_mut().zip(&forward.slope[at]).for_each(|(d, s)| *d *= s);
+            }
+        }
+    }
+}
+
+/// Scratch memory for [`cross_gram`].
+#[derive(Debug, Clone, Default)]
+pub struct KernelScratch {
+    kernel: Vec<f64>,
+    products: Vec<f64>,
+    /// The kernel of the data itself never changes.
+    input_kernel: Vec<f64>,
+}
+
+/// out[p, q] = ⟨∇p, ∇q⟩ for all probes p of `a` (rows) and q of `b` (columns); column-major, `a.len()` × `b.len()`.
+pub fn cross_gram(
+    batch: &Batch,
+    forward: &Forward,
+    a: &Probes,
+    b: &Probes,
+    scratch: &mut KernelScratch,
+    out: &mut Vec<f64>,
+) {
+    let (rows, n) = (a.len(), batch.n_samples());
+    out.clear();
+    out.resize(rows * b.len(), 0.0);
+    let KernelScratch { kernel, products, input_kernel } = scratch;
+    for (l, block) in batch.network().layout().layers().iter().enumerate() {
+        let (n_a, n_b) = (rows - a.first[l], b.len() - b.first[l]);
+        if n_a == 0 || n_b == 0 {
+            continue;
+        }
+        let kernel: &[f64] = if l > 0 {
+            sample_kernel(batch.layer_input(forward, l), block.bias.is_some(), kernel);
+            kernel
+        } else {
+            if input_kernel.len() != n * n {
+                sample_kernel(batch.layer_input(forward, 0), block.bias.is_some(), input_kernel);
+            }
+            input_kernel
+        };
+        products.resize(n_a * n_b, 0.0);
+        matmul(
+            MatMut::from_column_major_slice_mut(&mut products[..n_a * n_b], n_a, n_b),
+            Accum::Replace,
+            MatRef::from_column_major_slice(&a.seeds[l][..], block.n_out, n_a).transpose(),
+            MatRef::from_column_major_slice(&b.seeds[l][..], block.n_out, n_b),
+            1.0,
+            Par::Seq,
+        );
+        let samples = &a.samples[a.first[l]..];
+        for (k, column) in products[..n_a * n_b].chunks_exact(n_a).enumerate() {
+            let q = b.first[l] + k;
+            let kernel = &kernel[b.samples[q] * n..(b.samples[q] + 1) * n];
+            let target = &mut out[q * rows + a.first[l]..(q + 1) * rows];
+            for ((t, &product), &sample) in target.iter_mut().zip(column).zip(samples) {
+                *t += product * kernel[sample];
+            }
+        }
+    }
+    for (l, (from_a, from_b)) in a.learned.iter().zip(&b.learned).enumerate() {
+        for (k, &q) in from_b.iter().enumerate() {
+            let column = (b.first[l + 1] + k) * rows;
+            let target = &mut out[column + a.first[l + 1]..column + rows];
+            target.iter_mut().zip(from_a).for_each(|(t, p)| *t += p * q);
+        }
+    }
+}
+
+/// AᵀA + [bias], n × n.
+fn sample_kernel(input: MatRef<'_, f64>, bias: bool, out: &mut Vec<f64>) {
+    let n = input.ncols();
+    out.clear();
+    out.resize(n * n, if bias { 1.0 } else { 0.0 });
+    matmul(
+        MatMut::from_column_major_slice_mut(&mut out[..], n, n),
+        Accum::Add,
+        input.transpose(),
+        input,
+        1.0,
+        Par::Seq,
+    );
+}

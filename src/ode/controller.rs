@@ -1,0 +1,41 @@
+//! Step lengths from error norms.
+
+/// Elementary controller h ← h·clip(0.9·err^{−1/k}) with k the exponent of the error (Hairer, Nørsett & Wanner I, eq. II.4.13).
+#[derive(Debug, Clone, Copy)]
+pub struct StepController {
+    h: f64,
+    exponent: f64,
+}
+
+const SAFETY: f64 = 0.9;
+const MIN_FACTOR: f64 = 0.2;
+const MAX_FACTOR: f64 = 5.0;
+
+impl StepController {
+    /// Starts with step `h` for an error that shrinks like h^`exponent`.
+    pub fn new(h: f64, exponent: u32) -> Self {
+        Self { h, exponent: 1.0 / f64::from(exponent) }
+    }
+
+    /// The step that the tolerance allows, as far as known.
+    pub fn h(&self) -> f64 {
+        self.h
+    }
+
+    /// An attempt of length `h` was accepted with the given relative error. When something else than the tolerance had limited it,
+    /// the tolerance's step may only grow.
+    pub fn accept(&mut self, h: f64, error: f64) {
+        let next = h * self.factor(error);
+        self.h = if h >= 0.999 * self.h { next } else { self.h.max(next.min(MAX_FACTOR * self.h)) };
+    }
+
+    /// An attempt of length `h` was rejected; a non-finite error shrinks the most.
+    pub fn reject(&mut self, h: f64, error: f64) {
+        let factor = if error.is_finite() { self.factor(error).min(SAFETY) } else { MIN_FACTOR };
+        self.h = h * factor;
+    }
+
+    fn factor(&self, error: f64) -> f64 {
+        (SAFETY * error.max(1e-10).powf(-self.exponent)).clamp(MIN_FACTOR, MAX_FACTOR)
+    }
+}

@@ -1,0 +1,373 @@
+//! Finds the switches that leave their piece within a step, and the slides that end in it.
+//!
+//! All surfaces are tested at once from values and rates at both ends of the step: a cubic Hermite interpolant per surface shows
+//! sign changes and double crossings inside the step. The few candidates are then followed on the exact switching value.
+
+use super::field::{PiecewiseField, SlideMargin};
+use super::mode::{Contact, Mode, Side};
+use super::resolve::MARGIN_TOL;
+use super::root::{Bracket, cubic_minimum, cubic_root_estimate, shrink};
+
+/// Rounding floor of a switching value relative to its scale.
+pub const VALUE_FLOOR: f64 = 2e-14;
+
+/// A Hermite minimum below this part of the distances involved is checked on the exact value.
+const DIP_CHECK: f64 = 0.05;
+
+/// Candidates whose estimated root lies this much (in parts of the step) behind the earliest located one are not located.
+const ESTIMATE_SLACK: f64 = 0.02;
+
+/// Switching values and rates at one end of a step.
+#[derive(Debug, Clone, Default)]
+pub struct End {
+    /// Values of all switches.
+    pub values: Vec<f64>,
+    /// Rates of all switches.
+    pub rates: Vec<f64>,
+    /// Margins of the sliding contacts.
+    pub margins: Vec<SlideMargin>,
+}
+
+/// Distance of a switch from a breakpoint, measured into its own side.
+#[derive(Debug, Clone, Copy)]
+pub struct Boundary {
+    /// The breakpoint.
+    pub contact: Contact,
+    /// The side the switch is on.
+    pub side: Side,
+    /// The breakpoint's value.
+    pub at: f64,
+}
+
+impl Boundary {
+    /// Distance for a switching value.
+    pub fn distance(&self, value: f64) -> f64 {
+        self.side.sign() * (value - self.at)
+    }
+}
+
+/// The at most two breakpoints that bound the piece of a free switch.
+pub fn boundaries<F: PiecewiseField>(field: &F, mode: &Mode, switch: usize) -> impl Iterator<Item = Boundary> {
+    let (breakpoints, piece) = (field.breakpoints(switch), mode.pieces()[switch]);
+    let boundary = |breakpoint: u16, side| {
+        let at = *breakpoints.get(usize::from(breakpoint))?;
+        Some(Boundary { contact: Contact { switch, breakpoint }, side, at })
+    };
+    let lower = piece.checked_sub(1).and_then(|b| boundary(b, Side::Above));
+    let upper = boundary(piece, Side::Below);
+    let free = !mode.slides(switch);
+    lower.into_iter().chain(upper).filter(move |_| free)
+}
+
+/// Rounding floor of the distance to a boundary.
+pub fn floor<F: PiecewiseField>(field: &F, boundary: &Boundary) -> f64 {
+    VALUE_FLOOR * (field.scale(boundary.contact.switch) + boundary.at.abs())
+}
+
+/// A boundary that is left within the step.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    boundary: Boundary,
+    /// The step's start lies on the breakpoint itself.
+    fresh: bool,
+    estimate: f64,
+    /// A place in the step where the boundary has been passed.
+    outside: f64,
+}
+
+/// A closest approach to a breakpoint inside a step without passing it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Approach {
+    /// Where.
+    pub contact: Contact,
+    /// Part of the step.
+    pub x: f64,
+    /// Distance left, relative to the scale of the switch.
+    pub distance: f64,
+}
+
+/// The earliest event of a step.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Part of the step at which it happens, in [0, 1].
+    pub x: f64,
+    /// Free switches that reach a breakpoint there.
+    pub hits: Vec<Contact>,
+    /// Sliding contacts that are let go there, with the side.
+    pub exits: Vec<(Contact, Side)>,
+}
+
+/// One attempted step, as event location sees it.
+pub struct Located<'a, F> {
+    /// The field.
+    pub field: &'a mut F,
+    /// The frozen mode.
+    pub mode: &'a Mode,
+    /// Length of the step.
+    pub h: f64,
+    /// Start of the step; `fresh` contacts start exactly on their breakpoint.
+    pub start: &'a End,
+    /// End of the step.
+    pub end: &'a End,
+    /// Contacts that are on their breakpoint at the start, freshly placed.
+    pub fresh: &'a [Contact],
+    /// Contacts whose margins are ignored during this step.
+    pub forced: &'a [Contact],
+    /// Resolution of x.
+    pub x_tol: f64,
+    /// Dense output.
+    pub dense: &'a dyn Fn(f64, &mut [f64]),
+    /// Scratch of length dim.
+    pub y: &'a mut [f64],
+    /// Scratch of length dim.
+    pub dy: &'a mut [f64],
+    /// Field evaluations made here.
+    pub n_evaluations: u64,
+    /// Single switching values computed here.
+    pub n_single_values: u64,
+}
+
+impl<F: PiecewiseField> Located<'_, F> {
+    /// Whether anything may happen in the step, judged from its ends alone; `false` is final, `true` asks for [`earliest`](Self::earliest).
+    pub fn is_suspect(&self) -> bool {
+        self.slides_in_question() || (0..self.end.values.len()).any(|j| self.suspicions(j).next().is_some())
+    }
+
+    /// The earliest event, if any, and closest approaches inside the step.
+    pub fn earliest(&mut self) -> (Option<Found>, Vec<Approach>) {
+        let suspicions: Vec<(Boundary, bool, Suspicion)> =
+            (0..self.end.values.len()).flat_map(|j| self.suspicions(j)).collect();
+        let mut candidates = Vec::new();
+        let mut approaches = Vec::new();
+        for (boundary, fresh, suspicion) in suspicions {
+            match suspicion {
+                Suspicion::Left { estimate } => {
+                    candidates.push(Candidate { boundary, fresh, estimate, outside: 1.0 });
+                }
+                Suspicion::Dip { x } => {
+                    let (x, distance) = self.follow_dip(&boundary, x);
+                    let scale = self.field.scale(boundary.contact.switch) + boundary.at.abs();
+                    if distance < -floor(self.field, &boundary) {
+                        candidates.push(Candidate { boundary, fresh, estimate: x, outside: x });
+                    } else {
+                        approaches.push(Approach { contact: boundary.contact, x, distance: distance.max(0.0) / scale });
+                    }
+                }
+            }
+        }
+        candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
+        let mut found: Option<Found> = None;
+        for candidate in &candidates {
+            let best = found.as_ref().map_or(1.0, |f| f.x);
+            if candidate.estimate > best + ESTIMATE_SLACK {
+                break;
+            }
+            let x = self.locate(candidate);
+            if found.is_none() || x < best {
+                found = Some(Found { x, hits: vec![candidate.boundary.contact], exits: Vec::new() });
+            }
+        }
+        (found, approaches)
+    }
+
+    /// The instant in (0, x_high] at which the first slide lets go, given margins at `x_high`; `None` when none does.
+    pub fn earliest_exit(&mut self, x_high: f64, margins_high: &[SlideMargin]) -> Option<Found> {
+        if self.worst_margin(margins_high) >= -MARGIN_TOL {
+            return None;
+        }
+        let mut margins = Vec::new();
+        let mut at_outside = margins_high.to_vec();
+        let start = self.worst_margin(&self.start.margins);
+        let mut bracket = Bracket { inside: (0.0, start), outside: (x_high, self.worst_margin(margins_high)) };
+        let mut evaluate = |this: &mut Self, x: f64| {
+            (this.dense)(x, this.y);
+            this.n_evaluations += 1;
+            // A non-finite value inside an accepted step cannot be: treat it as outside, so that the step is cut before it.
+            if this.field.eval(this.y, this.mode, this.dy).is_err() {
+                return f64::MIN;
+            }
+            this.field.margins(&mut margins);
+            let worst = this.worst_margin(&margins);
+            if worst < 0.0 {
+                at_outside.clone_from(&margins);
+            }
+            worst
+        };
+        if start <= 0.0 {
+            // Sliding began, or was left, right at its limit: look for a place where it is firm.
+            let mut x = x_high;
+            let firm = (0..20).find_map(|_| {
+                x *= 0.25;
+                let value = evaluate(self, x);
+                if value <= 0.0 {
+                    bracket.outside = (x, value);
+                }
+                (value > 0.0).then_some((x, value))
+            });
+            bracket.inside = firm.unwrap_or((0.0, 0.0));
+            if firm.is_none() {
+                bracket.outside.0 = 0.0;
+            }
+        }
+        let x_tol = self.x_tol;
+        let x = shrink(bracket, x_tol, |x| evaluate(self, x)).outside.0;
+        let exits = self.letting_go(&at_outside);
+        Some(Found { x, hits: Vec::new(), exits })
+    }
+
+    /// Locates the boundary of `contact`, known to be passed at `x_high`.
+    pub fn locate_before(&mut self, contact: Contact, x_high: f64) -> Option<f64> {
+        let boundary = boundaries(self.field, self.mode, contact.switch).find(|b| b.contact == contact)?;
+        let fresh = self.fresh.contains(&contact);
+        Some(self.locate(&Candidate { boundary, fresh, estimate: x_high, outside: x_high }))
+    }
+
+    /// Whether the ends of the step leave open that a slide ends inside it.
+    pub fn slides_in_question(&self) -> bool {
+        self.worst_margin(&self.end.margins) < -MARGIN_TOL || self.margins_may_dip()
+    }
+
+    /// A margin that is small compared with its own change over the step could have been negative inside it.
+    pub fn margins_may_dip(&self) -> bool {
+        let pairs = self.mode.sliding().iter().zip(self.start.margins.iter().zip(&self.end.margins));
+        pairs.filter(|(c, _)| !self.forced.contains(c)).any(|(_, (a, b))| {
+            let may_dip = |p: f64, q: f64| q >= 0.0 && p.min(q) < (p - q).abs() && p > MARGIN_TOL * a.scale;
+            may_dip(a.below, b.below) || may_dip(a.above, b.above)
+        })
+    }
+
+    fn worst_margin(&self, margins: &[SlideMargin]) -> f64 {
+        let pairs = self.mode.sliding().iter().zip(margins).filter(|(c, _)| !self.forced.contains(c));
+        pairs.map(|(_, m)| m.least() / m.scale).fold(f64::INFINITY, f64::min)
+    }
+
+    fn letting_go(&self, margins: &[SlideMargin]) -> Vec<(Contact, Side)> {
+        let pairs =
+            self.mode.sliding().iter().zip(margins).filter(|(c, m)| m.least() < 0.0 && !self.forced.contains(c));
+        let mut all: Vec<(f64, Contact, Side)> = pairs
+            .map(|(&c, m)| (m.least() / m.scale, c, if m.below < m.above { Side::Below } else { Side::Above }))
+            .collect();
+        // The bracket is at the resolution of time, so what is far smaller than the worst has only just begun to cross zero.
+        let worst = all.iter().fold(0.0, |w: f64, (size, _, _)| w.min(*size));
+        all.retain(|(size, _, _)| *size <= 0.1 * worst);
+        all.into_iter().map(|(_, c, side)| (c, side)).collect()
+    }
+
+    fn suspicions(&self, switch: usize) -> impl Iterator<Item = (Boundary, bool, Suspicion)> {
+        boundaries(&*self.field, self.mode, switch).filter_map(move |boundary| {
+            let sign = boundary.side.sign();
+            let fresh = !self.fresh.is_empty() && self.fresh.contains(&boundary.contact);
+            let g0 = if fresh { 0.0 } else { boundary.distance(self.start.values[switch]).max(0.0) };
+            let g1 = boundary.distance(self.end.values[switch]);
+            let (d0, d1) = (sign * self.start.rates[switch] * self.h, sign * self.end.rates[switch] * self.h);
+            // Bézier coefficients: while all are positive the cubic cannot reach zero.
+            let (c0, c1) = (g0 + d0 / 3.0, g1 - d1 / 3.0);
+            let lowest = c0.min(c1).min(g1);
+            let spread = g0.max(g1).max(c0).max(c1);
+            if lowest > DIP_CHECK * spread {
+                return None;
+            }
+            let floor = floor(&*self.field, &boundary);
+            if g1 < -floor || (g1 < 0.0 && d1 < -floor) {
+                let estimate = cubic_root_estimate((g0, g1), (d0, d1));
+                return Some((boundary, fresh, Suspicion::Left { estimate }));
+            }
+            let (x, minimum) = cubic_minimum((g0, g1), (d0, d1))?;
+            // A switch that has just left its breakpoint has its minimum there.
+            let is_start = fresh && x < DIP_CHECK && minimum > -floor;
+            (!is_start && minimum < DIP_CHECK * spread).then_some((boundary, fresh, Suspicion::Dip { x }))
+        })
+    }
+
+    /// Minimises the exact distance near `x`; stops early once it is negative.
+    fn follow_dip(&mut self, boundary: &Boundary, x: f64) -> (f64, f64) {
+        let floor = floor(self.field, boundary);
+        let mut width = 0.1_f64;
+        let mut best = (x, self.distance_at(boundary, x));
+        for _ in 0..12 {
+            if best.1 < -floor {
+                break;
+            }
+            let (left, right) = ((best.0 - width).max(0.0), (best.0 + width).min(1.0));
+            let (g_left, g_right) = (self.distance_at(boundary, left), self.distance_at(boundary, right));
+            // The parabola through three points; when it has no interior minimum the smaller end is the better centre.
+            let (p, q) = ((best.0 - left) * (best.1 - g_right), (best.0 - right) * (best.1 - g_left));
+            let numerator = (best.0 - left) * p - (best.0 - right) * q;
+            let vertex = best.0 - 0.5 * numerator / (p - q);
+            let mut next =
+                [(left, g_left), (right, g_right)].into_iter().fold(best, |b, c| if c.1 < b.1 { c } else { b });
+            if vertex.is_finite() && vertex > left && vertex < right && vertex != best.0 {
+                let g = self.distance_at(boundary, vertex);
+                if g < next.1 {
+                    next = (vertex, g);
+                }
+            }
+            if (next.1 - best.1).abs() <= floor && width < 0.03 {
+                best = next;
+                break;
+            }
+            best = next;
+            width *= 0.3;
+        }
+        best
+    }
+
+    fn distance_at(&mut self, boundary: &Boundary, x: f64) -> f64 {
+        (self.dense)(x, self.y);
+        self.n_single_values += 1;
+        boundary.distance(self.field.value_at(self.y, self.mode, boundary.contact.switch))
+    }
+
+    fn locate(&mut self, candidate: &Candidate) -> f64 {
+        let boundary = &candidate.boundary;
+        let at_outside = self.distance_at(boundary, candidate.outside);
+        if at_outside >= 0.0 {
+            // Passed by less than rounding: the place where that was seen is the root.
+            return candidate.outside;
+        }
+        let at_start = self.distance_at(boundary, 0.0);
+        let mut inside = Some((0.0, at_start));
+        let mut outside = (candidate.outside, at_outside);
+        let mut offset = 0.0;
+        if candidate.fresh {
+            // On its breakpoint at the start up to rounding, which is taken out; an excursion has to be found before its end can be.
+            offset = at_start;
+            let mut x = candidate.outside;
+            inside = (0..20).find_map(|k| {
+                x *= if k == 0 { 0.5 } else { 0.25 };
+                let value = self.distance_at(boundary, x) - offset;
+                if value <= 0.0 {
+                    outside = (x, value);
+                }
+                (value > 0.0).then_some((x, value))
+            });
+        }
+        let Some(inside) = inside.filter(|(_, value)| *value > 0.0) else { return 0.0 };
+        let mut bracket = Bracket { inside, outside };
+        if candidate.estimate > bracket.inside.0 && candidate.estimate < bracket.outside.0 {
+            let value = self.distance_at(boundary, candidate.estimate) - offset;
+            if value >= 0.0 {
+                bracket.inside = (candidate.estimate, value);
+            } else {
+                bracket.outside = (candidate.estimate, value);
+            }
+        }
+        let x_tol = self.x_tol;
+        shrink(bracket, x_tol, |x| self.distance_at(boundary, x) - offset).best()
+    }
+}
+
+/// What the ends of a step say about a boundary.
+#[derive(Debug, Clone, Copy)]
+enum Suspicion {
+    /// It has been passed at the end.
+    Left {
+        /// Hermite estimate of the root.
+        estimate: f64,
+    },
+    /// It is approached, perhaps passed twice, inside.
+    Dip {
+        /// Hermite estimate of the closest approach.
+        x: f64,
+    },
+}

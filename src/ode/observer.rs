@@ -1,0 +1,185 @@
+//! What the integrator tells: accepted steps with dense output, both sides of every event, the end.
+//!
+//! Observers may stop a run; they can never alter it, since they see the field only through a shared reference.
+
+use super::mode::{Contact, Mode, Side};
+use super::outcome::{Stats, StopReason};
+use std::ops::ControlFlow;
+
+/// A point of the flow. The field's last evaluation is at exactly this point and mode.
+#[derive(Debug)]
+pub struct Point<'a, F> {
+    /// Time.
+    pub t: f64,
+    /// State.
+    pub y: &'a [f64],
+    /// Field.
+    pub dy: &'a [f64],
+    /// Mode.
+    pub mode: &'a Mode,
+    /// The field, for what it knows about this point.
+    pub field: &'a F,
+    /// Counters so far.
+    pub stats: &'a Stats,
+}
+
+/// Dense output over an accepted step.
+pub trait DenseOutput {
+    /// State at time t, for `t` within the step.
+    fn at(&self, t: f64, y: &mut [f64]);
+}
+
+/// An accepted step in one mode; it ends at `end`, which may be an event.
+pub struct StepView<'a, F> {
+    /// Time at the start.
+    pub t_start: f64,
+    /// State at the start.
+    pub y_start: &'a [f64],
+    /// The end of the step, still in the step's mode.
+    pub end: Point<'a, F>,
+    /// Dense output; exact at both ends. Only usable when some observer said that it needs it.
+    pub dense: &'a dyn DenseOutput,
+    /// Whether an event follows at the end.
+    pub ends_at_event: bool,
+}
+
+/// What happened to one contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// The switch went to the other side.
+    Crossing,
+    /// The switch began to slide.
+    SlideEnter,
+    /// The switch stopped sliding.
+    SlideExit,
+    /// The switch touched its breakpoint and stayed on its side.
+    Graze,
+}
+
+/// A change, or touch, of one contact at an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// What happened.
+    pub kind: EventKind,
+    /// Where.
+    pub contact: Contact,
+    /// Crossing: the side it goes to. Slide entry: the side opposite to where it came from. Exit: the side it leaves to. Graze: the
+    /// side touched from inside, that is the one it stays off.
+    pub towards: Side,
+    /// Rate of the switch just before (0 while sliding).
+    pub rate_before: f64,
+    /// Rate of the switch just after (0 while sliding).
+    pub rate_after: f64,
+}
+
+/// Why the continuation is not, or barely, determined by the equations at some instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BranchKind {
+    /// The run started on a kink that repels on both sides.
+    RepellingStart,
+    /// A slide lost its attraction: both sides push away.
+    LostAttraction,
+    /// A slide ended on one side while the other was about to let go as well.
+    NarrowExit,
+    /// A switch came back to a repelling kink and just missed it.
+    NearMiss,
+    /// A switch crossed a repelling kink with hardly any speed.
+    NarrowCrossing,
+}
+
+/// An instant beyond which the result depends on the last digits, or on a choice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BranchPoint {
+    /// Time.
+    pub t: f64,
+    /// Where.
+    pub contact: Contact,
+    /// Why.
+    pub kind: BranchKind,
+    /// Relative distance from the other continuation; 0 when both solve the equations.
+    pub margin: f64,
+}
+
+/// An event: all changes that happen at one instant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Changes in the order of their switches.
+    pub changes: Vec<Change>,
+}
+
+/// How a switch that starts on a breakpoint goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StartContact {
+    /// Which switch and breakpoint.
+    pub contact: Contact,
+    /// The side it leaves to, or `None` when it slides from the start.
+    pub side: Option<Side>,
+}
+
+/// Sees a run; every method has a default that does nothing.
+pub trait Observer<F> {
+    /// Whether dense output over a step from `t_start` to `t_end` will be read.
+    fn needs_dense(&self, t_start: f64, t_end: f64) -> bool {
+        let _ = (t_start, t_end);
+        false
+    }
+
+    /// The start, with the contacts that begin on a breakpoint.
+    fn start(&mut self, point: &Point<'_, F>, contacts: &[StartContact]) {
+        let _ = (point, contacts);
+    }
+
+    /// An accepted step. `Break` ends the run after it.
+    fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
+        let _ = step;
+        ControlFlow::Continue(())
+    }
+
+    /// An event has been committed: the point is on its far side. The near side was the end of the step before.
+    fn event(&mut self, after: &Point<'_, F>, event: &Event) {
+        let _ = (after, event);
+    }
+
+    /// A branch point was met.
+    fn branch_point(&mut self, branch: &BranchPoint) {
+        let _ = branch;
+    }
+
+    /// The end.
+    fn end(&mut self, point: &Point<'_, F>, reason: &StopReason) {
+        let _ = (point, reason);
+    }
+}
+
+/// Nobody watches.
+impl<F> Observer<F> for () {}
+
+impl<F> Observer<F> for Vec<&mut dyn Observer<F>> {
+    fn needs_dense(&self, t_start: f64, t_end: f64) -> bool {
+        self.iter().any(|o| o.needs_dense(t_start, t_end))
+    }
+
+    fn start(&mut self, point: &Point<'_, F>, contacts: &[StartContact]) {
+        self.iter_mut().for_each(|o| o.start(point, contacts));
+    }
+
+    fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
+        // All of them see the step, also when one asks to stop.
+        self.iter_mut().fold(ControlFlow::Continue(()), |flow, o| match o.step(step) {
+            ControlFlow::Break(()) => ControlFlow::Break(()),
+            ControlFlow::Continue(()) => flow,
+        })
+    }
+
+    fn event(&mut self, after: &Point<'_, F>, event: &Event) {
+        self.iter_mut().for_each(|o| o.event(after, event));
+    }
+
+    fn branch_point(&mut self, branch: &BranchPoint) {
+        self.iter_mut().for_each(|o| o.branch_point(branch));
+    }
+
+    fn end(&mut self, point: &Point<'_, F>, reason: &StopReason) {
+        self.iter_mut().for_each(|o| o.end(point, reason));
+    }
+}
