@@ -194,3 +194,28 @@ fn sample_kernel(input: MatRef<'_, f64>, bias: bool, out: &mut Vec<f64>) {
         Par::Seq,
     );
 }
+
+impl Probes {
+    /// ∇(probe k) written into `out` (length P).
+    pub fn gradient(&self, batch: &Batch, forward: &Forward, k: usize, out: &mut [f64]) {
+        out.fill(0.0);
+        let sample = self.samples[k];
+        for (l, block) in batch.network().layout().layers().iter().enumerate() {
+            if k < self.first[l] {
+                continue;
+            }
+            let at = (k - self.first[l]) * block.n_out;
+            let seed = &self.seeds[l][at..at + block.n_out];
+            let input = batch.layer_input(forward, l).col(sample);
+            for (row, &s) in out[block.weights.clone()].chunks_exact_mut(block.n_in).zip(seed) {
+                row.iter_mut().zip(input.iter()).for_each(|(g, a)| *g = s * a);
+            }
+            if let Some(range) = block.bias.clone() {
+                out[range].copy_from_slice(seed);
+            }
+            if let Some(slope) = block.slope.filter(|_| k >= self.first[l + 1]) {
+                out[slope] = self.learned[l][k - self.first[l + 1]];
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Verdicts on ‖y − F_t‖ ≤ e^{−λ₀t}‖y − F_0‖ (Theorem 3.1 of Jakhmola, arXiv:2509.23887) and on its sharper integral form
+//! ‖y − F_t‖ ≤ exp(−∫₀ᵗ λ_min)‖y − F_0‖.
+//!
+//! With λ₀ taken from the same run the bound holds by construction (Grönwall): it tests the simulation, not the theorem.
+
+use super::spectrum::ZeroReason;
+use super::track::Lambda0;
+
+/// Relative excess over the bound that rounding and quadrature may cause.
+const RATIO_TOL: f64 = 1e-6;
+
+/// A verdict on a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The bound says something and is kept.
+    Holds,
+    /// It is broken beyond what the tolerances explain.
+    Violated,
+    /// λ₀ = 0: the bound says nothing beyond ‖r_t‖ ≤ ‖r_0‖.
+    Vacuous,
+    /// λ₀ is below what can be resolved, or was not computed.
+    Unresolved,
+}
+
+impl Verdict {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Violated => "violated",
+            Self::Vacuous => "vacuous",
+            Self::Unresolved => "unresolved",
+        }
+    }
+}
+
+/// Collects what the verdicts need along a run.
+#[derive(Debug, Clone, Default)]
+pub struct BoundCheck {
+    residual_initial: f64,
+    /// (t, ‖r_t‖, ∫₀ᵗ λ_min, quadrature error so far).
+    samples: Vec<(f64, f64, f64, f64)>,
+}
+
+/// The verdicts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BoundReport {
+    /// On the λ₀ bound.
+    pub verdict: Verdict,
+    /// Largest ‖r_t‖ / (e^{−λ₀t}‖r_0‖) over t > 0.
+    pub worst_ratio: Option<f64>,
+    /// Where.
+    pub worst_t: Option<f64>,
+    /// The reason in words.
+    pub reason: String,
+    /// On the integral bound.
+    pub integral_verdict: Verdict,
+    /// Largest ‖r_t‖ / (exp(−∫λ_min)‖r_0‖) over t > 0.
+    pub integral_worst_ratio: Option<f64>,
+    /// The reason in words.
+    pub integral_reason: String,
+}
+
+impl BoundCheck {
+    /// Records ‖r_t‖ with the integral of λ_min up to t and its estimated error.
+    pub fn record(&mut self, t: f64, residual_norm: f64, integral: f64, integral_error: f64) {
+        if self.samples.is_empty() {
+            self.residual_initial = residual_norm;
+        }
+        self.samples.push((t, residual_norm, integral, integral_error));
+    }
+
+    /// The verdicts, given λ₀ (`None` when λ_min was not tracked) and the run's relative tolerance.
+    pub fn report(&self, lambda0: Option<&Lambda0>, rtol: f64) -> BoundReport {
+        let Some(lambda0) = lambda0 else {
+            let reason = "λ_min was not tracked".to_string();
+            return BoundReport {
+                verdict: Verdict::Unresolved,
+                worst_ratio: None,
+                worst_t: None,
+                reason: reason.clone(),
+                integral_verdict: Verdict::Unresolved,
+                integral_worst_ratio: None,
+                integral_reason: reason,
+            };
+        };
+        let constant = self.worst(rtol, |(t, _, _, _)| (lambda0.value * t, 0.0));
+        let integral = self.worst(rtol, |(_, _, integral, error)| (integral, error));
+        let (verdict, reason) = self.judge(&constant, lambda0, lambda0.value);
+        let total = self.samples.last().map_or(0.0, |s| s.2);
+        let (integral_verdict, integral_reason) = if total > 0.0 {
+            judge_ratio(&integral, &format!("∫λ_min = {total:.6e}"))
+        } else {
+            self.judge(&integral, lambda0, total)
+        };
+        BoundReport {
+            verdict,
+            worst_ratio: constant.ratio,
+            worst_t: constant.t,
+            reason,
+            integral_verdict,
+            integral_worst_ratio: integral.ratio,
+            integral_reason,
+        }
+    }
+
+    fn worst(&self, rtol: f64, decay: impl Fn((f64, f64, f64, f64)) -> (f64, f64)) -> Worst {
+        let mut worst = Worst::default();
+        // The residual itself is known to about this; a bound far below it cannot be checked more closely.
+        let slack = 100.0 * rtol * self.residual_initial;
+        for &sample in self.samples.iter().filter(|s| s.0 > 0.0) {
+            let (exponent, error) = decay(sample);
+            let bound = (-exponent).exp() * self.residual_initial;
+            let ratio = if sample.1 == 0.0 { 0.0 } else { sample.1 / bound };
+            worst.is_violated |= sample.1 > bound * (RATIO_TOL + error).exp() + slack;
+            if worst.ratio.is_none_or(|r| ratio > r) {
+                (worst.ratio, worst.t) = (Some(ratio), Some(sample.0));
+            }
+        }
+        worst
+    }
+
+    fn judge(&self, worst: &Worst, lambda0: &Lambda0, value: f64) -> (Verdict, String) {
+        if let Some(reason) = lambda0.structural_zero {
+            let why = match reason {
+                ZeroReason::TooFewParameters => "there are fewer parameters than targets (P < nM), so G is singular",
+                ZeroReason::DuplicateInputs => "some samples share an input, so G is singular",
+            };
+            return (Verdict::Vacuous, format!("λ₀ = 0: {why}"));
+        }
+        if lambda0.is_resolved {
+            return judge_ratio(worst, &format!("λ₀ = {value:.6e}"));
+        }
+        let (rank, n) = (lambda0.rank, lambda0.n_targets);
+        let at = lambda0.t;
+        if lambda0.rank_is_clear {
+            let reason = format!("λ₀ = 0 to rounding: G has numerical rank {rank} of {n} at t = {at}");
+            (Verdict::Vacuous, reason)
+        } else {
+            let (value, resolution) = (lambda0.value, lambda0.resolution);
+            let reason = format!(
+                "λ₀ = {value:.3e} at t = {at} is not above its resolution {resolution:.3e}; \
+                 the spectrum of G runs into rounding without a gap (numerical rank {rank} of {n})"
+            );
+            (Verdict::Unresolved, reason)
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Worst {
+    ratio: Option<f64>,
+    t: Option<f64>,
+    is_violated: bool,
+}
+
+fn judge_ratio(worst: &Worst, what: &str) -> (Verdict, String) {
+    match (worst.ratio, worst.t) {
+        (Some(ratio), Some(t)) if worst.is_violated => {
+            (Verdict::Violated, format!("{what}: the residual exceeds the bound by a factor {ratio:.9} at t = {t}"))
+        }
+        (Some(ratio), Some(t)) => {
+            (Verdict::Holds, format!("{what}: the residual reaches at most {ratio:.9} of the bound (t = {t})"))
+        }
+        _ => (Verdict::Holds, format!("{what}: the run has no positive time")),
+    }
+}

@@ -1,0 +1,56 @@
+//! G(t) = J Jᵀ at the last evaluation of a flow field, with effective slopes at sliding units.
+//!
+//! Samples with identical inputs are merged by the field; their rows are weighted by √multiplicity here, which leaves the non-zero
+//! spectrum of the full nM × nM matrix unchanged (the rest of it is exactly zero).
+
+use crate::flow::FlowField;
+use crate::net::{Forward, KernelScratch, Probes, cross_gram};
+use faer::{Mat, MatRef};
+
+/// Computes Gram matrices and, on demand, Jacobians.
+#[derive(Debug, Clone, Default)]
+pub struct GramEvaluator {
+    forward: Forward,
+    probes: Probes,
+    scratch: KernelScratch,
+    gram: Vec<f64>,
+}
+
+impl GramEvaluator {
+    /// G_s at the field's last evaluation: (n_u·M) × (n_u·M) for n_u distinct inputs, rows sample by sample.
+    pub fn gram(&mut self, field: &FlowField) -> MatRef<'_, f64> {
+        let (batch, theta) = (field.batch(), field.forward().0);
+        field.effective_forward(&mut self.forward);
+        self.probes.outputs(batch, theta, &self.forward);
+        cross_gram(batch, &self.forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
+        let size = batch.n_outputs();
+        let data = field.data();
+        if data.has_duplicates() {
+            let root = |k: usize| data.weight[k / data.n_outputs].sqrt();
+            for q in 0..size {
+                for p in 0..size {
+                    self.gram[q * size + p] *= root(p) * root(q);
+                }
+            }
+        }
+        MatRef::from_column_major_slice(&self.gram[..], size, size)
+    }
+
+    /// The entries of the last Gram matrix, column-major.
+    pub fn last(&self) -> &[f64] {
+        &self.gram
+    }
+
+    /// Jᵀ (P × n_u·M), columns weighted as in [`gram`](Self::gram), at the point of the last call of it.
+    pub fn jacobian_transposed(&self, field: &FlowField) -> Mat<f64> {
+        let (batch, data) = (field.batch(), field.data());
+        let mut jacobian = Mat::zeros(batch.network().n_parameters(), batch.n_outputs());
+        for k in 0..batch.n_outputs() {
+            let root = data.weight[k / data.n_outputs].sqrt();
+            let column = jacobian.col_mut(k).try_as_col_major_mut().expect("Mat columns are contiguous").as_slice_mut();
+            self.probes.gradient(batch, &self.forward, k, column);
+            column.iter_mut().for_each(|g| *g *= root);
+        }
+        jacobian
+    }
+}

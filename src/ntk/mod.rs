@@ -1,0 +1,11 @@
+//! The NTK Gram matrix G = J Jᵀ along the flow: G without J, its spectrum and resolution, λ₀ over continuous time, verdicts.
+
+pub mod bound;
+pub mod gram;
+pub mod spectrum;
+pub mod track;
+
+pub use bound::{BoundCheck, BoundReport, Verdict};
+pub use gram::GramEvaluator;
+pub use spectrum::{Spectrum, SpectrumError, ZeroReason};
+pub use track::{Lambda0, Sample, SampleSide, Tracker};

@@ -1,0 +1,102 @@
+//! Extreme eigenvalues of G, their resolution, and its numerical rank.
+//!
+//! An eigenvalue of a formed Gram matrix carries an absolute error of about ε·nM·‖G‖. Where λ_min is not far above that, it is
+//! computed as σ_min(J)² instead, which resolves down to about (ε‖J‖)². Below that nothing is claimed.
+
+use super::gram::GramEvaluator;
+use crate::flow::FlowField;
+use faer::{MatRef, Side};
+use thiserror::Error;
+
+/// λ_min/λ_max below which the singular values of J replace the eigenvalues of G.
+const SINGULAR_VALUES_BELOW: f64 = 1e-8;
+
+/// Singular values below this times ε·√nM·‖J‖ are rounding.
+const RANK_FACTOR: f64 = 4.0;
+
+/// A gap of this factor between the last singular value above rounding and rounding itself makes a rank clear.
+const CLEAR_GAP: f64 = 1e3;
+
+/// Why λ_min is zero whatever the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZeroReason {
+    /// P < nM: G has rank at most P.
+    TooFewParameters,
+    /// Two samples share an input, so that their rows of J are equal.
+    DuplicateInputs,
+}
+
+/// An eigenvalue or singular value iteration failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the eigenvalues of the Gram matrix could not be computed")]
+pub struct SpectrumError;
+
+/// The spectrum of G at one point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spectrum {
+    /// λ_min(G) ≥ 0.
+    pub lambda_min: f64,
+    /// λ_max(G).
+    pub lambda_max: f64,
+    /// λ_min is known up to about this.
+    pub resolution: f64,
+    /// Numerical rank of G, of nM.
+    pub rank: usize,
+    /// Whether the rank is separated from rounding by a clear gap in the spectrum (or by structure).
+    pub rank_is_clear: bool,
+}
+
+impl Spectrum {
+    /// Whether λ_min is positive beyond doubt.
+    pub fn is_resolved(&self) -> bool {
+        self.lambda_min > self.resolution
+    }
+}
+
+/// λ_min = 0 by structure, if so.
+pub fn structural_zero(field: &FlowField, n_targets: usize) -> Option<ZeroReason> {
+    if field.batch().network().n_parameters() < n_targets {
+        Some(ZeroReason::TooFewParameters)
+    } else if field.data().has_duplicates() {
+        Some(ZeroReason::DuplicateInputs)
+    } else {
+        None
+    }
+}
+
+/// The spectrum at the field's last evaluation; `n_targets` is nM. `thorough` allows singular values where G is not enough.
+///
+/// # Errors
+/// When an iteration fails, which needs non-finite entries.
+pub fn spectrum(
+    field: &FlowField,
+    n_targets: usize,
+    grams: &mut GramEvaluator,
+    thorough: bool,
+) -> Result<Spectrum, SpectrumError> {
+    let gram = grams.gram(field);
+    let eigenvalues = gram.self_adjoint_eigenvalues(Side::Lower).map_err(|_| SpectrumError)?;
+    let (lowest, highest) = (eigenvalues[0].max(0.0), eigenvalues[eigenvalues.len() - 1]);
+    let resolution = f64::EPSILON * n_targets as f64 * highest;
+    if structural_zero(field, n_targets).is_some() {
+        let rank = eigenvalues.iter().filter(|&&l| l > resolution).count();
+        return Ok(Spectrum { lambda_min: 0.0, lambda_max: highest, resolution: 0.0, rank, rank_is_clear: true });
+    }
+    if lowest > SINGULAR_VALUES_BELOW * highest || !thorough {
+        let rank = eigenvalues.iter().filter(|&&l| l > resolution).count();
+        let lambda_min = if lowest > resolution { lowest } else { 0.0 };
+        return Ok(Spectrum { lambda_min, lambda_max: highest, resolution, rank, rank_is_clear: rank == n_targets });
+    }
+    by_singular_values(grams.jacobian_transposed(field).as_ref(), highest)
+}
+
+fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spectrum, SpectrumError> {
+    let sigma = jacobian.singular_values().map_err(|_| SpectrumError)?;
+    let largest = sigma.first().copied().unwrap_or(0.0);
+    let rounding = RANK_FACTOR * f64::EPSILON * (sigma.len() as f64).sqrt() * largest;
+    let rank = sigma.iter().filter(|&&s| s > rounding).count();
+    let smallest = sigma.last().copied().unwrap_or(0.0);
+    let rank_is_clear = rank == 0 || rank == sigma.len() || sigma[rank - 1] > CLEAR_GAP * rounding;
+    let resolution = if rank == sigma.len() { 2.0 * smallest * rounding } else { rounding * rounding };
+    Ok(Spectrum { lambda_min: smallest * smallest, lambda_max, resolution, rank, rank_is_clear })
+}

@@ -1,0 +1,332 @@
+//! λ_min(G(t)) along the flow and λ₀, its minimum over *continuous* time.
+//!
+//! λ_min is sampled at both ends of every step, which includes both one-sided limits at events, and is continuous inside a step.
+//! By Weyl's inequality it cannot fall further between two samples than G moves; where that leaves room for a new minimum the
+//! step is looked into on its dense output, and a minimum inside is followed until it is stable.
+
+use super::gram::GramEvaluator;
+use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum, structural_zero};
+use crate::flow::FlowField;
+use crate::ode::{DenseOutput, Mode, PiecewiseField};
+
+/// Up to this size G is always sampled in the middle of a step as well: it costs next to nothing.
+const ALWAYS_MIDDLE: usize = 16;
+
+/// How much longer the path of G inside a step may be than the straight line between its ends.
+const PATH_EXCESS: f64 = 1.2;
+
+/// A minimum is stable when it moves by less than this, relatively.
+const STABLE: f64 = 1e-9;
+
+/// Where a sample of λ_min belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleSide {
+    /// Between events.
+    Smooth,
+    /// Limit from before an event.
+    Before,
+    /// Limit from after an event.
+    After,
+}
+
+impl SampleSide {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Smooth => "smooth",
+            Self::Before => "before",
+            Self::After => "after",
+        }
+    }
+}
+
+/// λ_min at one instant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Time.
+    pub t: f64,
+    /// The spectrum there.
+    pub spectrum: Spectrum,
+}
+
+/// The minimum of λ_min over the run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lambda0 {
+    /// λ₀ ≥ 0.
+    pub value: f64,
+    /// Where it is attained.
+    pub t: f64,
+    /// On which side.
+    pub side: SampleSide,
+    /// λ₀ is known up to about this.
+    pub resolution: f64,
+    /// Whether λ₀ is positive beyond doubt.
+    pub is_resolved: bool,
+    /// Numerical rank of G there.
+    pub rank: usize,
+    /// Whether that rank is clear.
+    pub rank_is_clear: bool,
+    /// nM.
+    pub n_targets: usize,
+    /// λ_min = 0 by structure.
+    pub structural_zero: Option<ZeroReason>,
+}
+
+/// Follows λ_min. Interior points are evaluated on a private copy of the field, so the run is never touched.
+#[derive(Debug)]
+pub struct Tracker {
+    inner: FlowField,
+    grams: GramEvaluator,
+    n_targets: usize,
+    structural_zero: Option<ZeroReason>,
+    previous: Option<Sample>,
+    previous_gram: Vec<f64>,
+    lambda0: Option<Lambda0>,
+    integral: f64,
+    integral_error: f64,
+    theta: Vec<f64>,
+    dy: Vec<f64>,
+    /// Gram matrices formed.
+    pub n_grams: u64,
+    /// Eigenvalue or singular value decompositions.
+    pub n_eigen_solves: u64,
+}
+
+impl Tracker {
+    /// A tracker for the flow `field`; `n_targets` is nM over all samples.
+    pub fn new(field: &FlowField, n_targets: usize) -> Self {
+        Self {
+            inner: field.clone(),
+            grams: GramEvaluator::default(),
+            n_targets,
+            structural_zero: structural_zero(field, n_targets),
+            previous: None,
+            previous_gram: Vec::new(),
+            lambda0: None,
+            integral: 0.0,
+            integral_error: 0.0,
+            theta: vec![0.0; field.dim()],
+            dy: vec![0.0; field.dim()],
+            n_grams: 0,
+            n_eigen_solves: 0,
+        }
+    }
+
+    /// λ₀ so far.
+    pub fn lambda0(&self) -> Option<&Lambda0> {
+        self.lambda0.as_ref()
+    }
+
+    /// ∫₀ᵗ λ_min up to the last sample, and its estimated error.
+    pub fn integral(&self) -> (f64, f64) {
+        (self.integral, self.integral_error)
+    }
+
+    /// Samples the start of a smooth stretch: the start of the run or the far side of an event.
+    ///
+    /// # Errors
+    /// When the eigenvalues cannot be computed.
+    pub fn begin(&mut self, t: f64, field: &FlowField, side: SampleSide) -> Result<Sample, SpectrumError> {
+        let sample = Sample { t, spectrum: self.measure(field)? };
+        self.keep_gram();
+        self.consider(&sample, side);
+        self.previous = Some(sample);
+        Ok(sample)
+    }
+
+    /// Samples the end of a step in `mode` and looks between its ends where λ_min could be lower. `field` stands at the end.
+    ///
+    /// # Errors
+    /// When the eigenvalues cannot be computed.
+    pub fn step(
+        &mut self,
+        t: f64,
+        field: &FlowField,
+        mode: &Mode,
+        dense: &dyn DenseOutput,
+        side: SampleSide,
+    ) -> Result<Sample, SpectrumError> {
+        let sample = Sample { t, spectrum: self.measure(field)? };
+        let moved = self.distance_of_gram();
+        self.keep_gram();
+        self.consider(&sample, side);
+        if let Some(previous) = self.previous {
+            self.between(&previous, &sample, moved, mode, dense)?;
+        }
+        self.previous = Some(sample);
+        Ok(sample)
+    }
+
+    fn between(
+        &mut self,
+        a: &Sample,
+        b: &Sample,
+        moved: f64,
+        mode: &Mode,
+        dense: &dyn DenseOutput,
+    ) -> Result<(), SpectrumError> {
+        let h = b.t - a.t;
+        let (low_a, low_b) = (a.spectrum.lambda_min, b.spectrum.lambda_min);
+        let best = self.lambda0.map_or(f64::INFINITY, |l| l.value);
+        let floor = 0.5 * (low_a + low_b - PATH_EXCESS * moved);
+        let is_settled = self.structural_zero.is_some() || self.is_at_rounding();
+        let look_inside = h > 0.0 && !is_settled && (self.n_targets <= ALWAYS_MIDDLE || floor < best);
+        if !look_inside {
+            self.integral += 0.5 * h * (low_a + low_b);
+            // |λ_min″| h³/12 is not known; the change over the step bounds the trapezoid's error for a monotone λ_min.
+            self.integral_error += 1e-3 * h * (low_a - low_b).abs();
+            return Ok(());
+        }
+        let middle = self.inside(0.5 * (a.t + b.t), mode, dense)?;
+        let low_m = middle.spectrum.lambda_min;
+        let (trapezoid, simpson) = (0.5 * h * (low_a + low_b), h / 6.0 * (low_a + 4.0 * low_m + low_b));
+        self.integral += simpson;
+        self.integral_error += 0.1 * (simpson - trapezoid).abs();
+        self.consider(&middle, SampleSide::Smooth);
+        // Vertex of the parabola through the three samples, in parts of the step.
+        let (slope, curvature) = (low_b - low_a, low_a - 2.0 * low_m + low_b);
+        let vertex = 0.5 - 0.25 * slope / curvature;
+        let depth = low_m - slope * slope / (16.0 * curvature);
+        let best = self.lambda0.map_or(f64::INFINITY, |l| l.value);
+        let goes_down_inside = curvature > 0.0 && vertex > 0.0 && vertex < 1.0 && depth < best * (1.0 + 1e-3);
+        if goes_down_inside || low_m <= low_a.min(low_b) {
+            self.follow_minimum(a, &middle, b, mode, dense)?;
+        }
+        Ok(())
+    }
+
+    /// Golden-section search with parabolic steps (Brent 1973, ch. 5) for the minimum around `middle`.
+    fn follow_minimum(
+        &mut self,
+        a: &Sample,
+        middle: &Sample,
+        b: &Sample,
+        mode: &Mode,
+        dense: &dyn DenseOutput,
+    ) -> Result<(), SpectrumError> {
+        const GOLDEN: f64 = 0.381_966_011_250_105_1;
+        let (mut low, mut high) = (a.t, b.t);
+        let start = if middle.spectrum.lambda_min <= a.spectrum.lambda_min.min(b.spectrum.lambda_min) {
+            *middle
+        } else if a.spectrum.lambda_min < b.spectrum.lambda_min {
+            self.inside(a.t + GOLDEN * 0.5 * (b.t - a.t), mode, dense)?
+        } else {
+            self.inside(b.t - GOLDEN * 0.5 * (b.t - a.t), mode, dense)?
+        };
+        let value = |s: &Sample| s.spectrum.lambda_min;
+        let (mut x, mut w, mut v) = (start, start, start);
+        let (mut step, mut last): (f64, f64) = (0.0, 0.0);
+        for _ in 0..60 {
+            let centre = 0.5 * (low + high);
+            // λ_min is flat at its minimum, so √ε of the step is as far as t can be told.
+            let tol = 2e-9 * (b.t - a.t) + 1e-16 * x.t;
+            if (x.t - centre).abs() <= 2.0 * tol - 0.5 * (high - low) {
+                break;
+            }
+            let mut golden = true;
+            if last.abs() > tol {
+                let r = (x.t - w.t) * (value(&x) - value(&v));
+                let q = (x.t - v.t) * (value(&x) - value(&w));
+                let (mut p, mut q) = ((x.t - v.t) * q - (x.t - w.t) * r, 2.0 * (q - r));
+                if q > 0.0 {
+                    p = -p
+                } else {
+                    q = -q
+                }
+                if p.abs() < (0.5 * q * last).abs() && p > q * (low - x.t) && p < q * (high - x.t) {
+                    last = step;
+                    step = p / q;
+                    golden = false;
+                }
+            }
+            if golden {
+                last = if x.t < centre { high - x.t } else { low - x.t };
+                step = GOLDEN * last;
+            }
+            let t = if step.abs() >= tol { x.t + step } else { x.t + tol.copysign(step) };
+            let u = self.inside(t, mode, dense)?;
+            self.consider(&u, SampleSide::Smooth);
+            let gain = (value(&u) - value(&x)).abs();
+            if value(&u) <= value(&x) {
+                if u.t >= x.t {
+                    low = x.t
+                } else {
+                    high = x.t
+                }
+                (v, w, x) = (w, x, u);
+            } else {
+                if u.t < x.t {
+                    low = u.t
+                } else {
+                    high = u.t
+                }
+                if value(&u) <= value(&w) || w.t == x.t {
+                    (v, w) = (w, u);
+                } else if value(&u) <= value(&v) || v.t == x.t || v.t == w.t {
+                    v = u;
+                }
+            }
+            let is_stable = gain <= STABLE * value(&x) && high - low < 1e-3 * (b.t - a.t);
+            if is_stable || x.spectrum.lambda_min <= x.spectrum.resolution {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// λ_min at a time inside the current step.
+    ///
+    /// # Errors
+    /// When the eigenvalues cannot be computed.
+    pub fn inside(&mut self, t: f64, mode: &Mode, dense: &dyn DenseOutput) -> Result<Sample, SpectrumError> {
+        dense.at(t, &mut self.theta);
+        self.inner.eval(&self.theta, mode, &mut self.dy).map_err(|_| SpectrumError)?;
+        self.n_grams += 1;
+        self.n_eigen_solves += 1;
+        let thorough = !self.is_at_rounding();
+        Ok(Sample { t, spectrum: spectrum(&self.inner, self.n_targets, &mut self.grams, thorough)? })
+    }
+
+    fn measure(&mut self, field: &FlowField) -> Result<Spectrum, SpectrumError> {
+        self.n_grams += 1;
+        self.n_eigen_solves += 1;
+        spectrum(field, self.n_targets, &mut self.grams, !self.is_at_rounding())
+    }
+
+    /// Once λ₀ is known to be zero to rounding, closer looks at λ_min cannot change any verdict.
+    fn is_at_rounding(&self) -> bool {
+        self.lambda0.is_some_and(|l| !l.is_resolved)
+    }
+
+    fn consider(&mut self, sample: &Sample, side: SampleSide) {
+        let s = &sample.spectrum;
+        let is_lower = match &self.lambda0 {
+            None => true,
+            Some(best) => best.is_resolved && s.lambda_min < best.value,
+        };
+        if is_lower {
+            self.lambda0 = Some(Lambda0 {
+                value: s.lambda_min,
+                t: sample.t,
+                side,
+                resolution: s.resolution,
+                is_resolved: s.is_resolved(),
+                rank: s.rank,
+                rank_is_clear: s.rank_is_clear,
+                n_targets: self.n_targets,
+                structural_zero: self.structural_zero,
+            });
+        }
+    }
+
+    fn keep_gram(&mut self) {
+        self.previous_gram.clear();
+        self.previous_gram.extend_from_slice(self.grams.last());
+    }
+
+    /// ‖G − G_previous‖_F.
+    fn distance_of_gram(&self) -> f64 {
+        let pairs = self.grams.last().iter().zip(&self.previous_gram);
+        pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+    }
+}
