@@ -5,3 +5,4 @@ pub mod flow;
 pub mod net;
 pub mod ntk;
 pub mod ode;
+pub mod vector;

@@ -6,9 +6,9 @@
 use super::linearise::LowRank;
 use super::sliding::{SlideSystem, TangentBuffers};
 use crate::data::{Data, MergedData};
-use crate::net::vector::norm;
 use crate::net::{Backward, Batch, Forward, Held, Network};
 use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin};
+use crate::vector::norm;
 use std::sync::Arc;
 
 /// Power iterations on the first call for a decay rate, and on later (warm) ones.

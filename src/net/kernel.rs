@@ -108,7 +108,7 @@ impl Probes {
             for (column, &sample) in below.chunks_exact_mut(width).zip(&self.samples[deeper..]) {
                 let at = start + sample * width..start + (sample + 1) * width;
                 if by_learned {
-                    self.learned[l].push(super::vector::dot(column, &forward.by_learned[at.clone()]));
+                    self.learned[l].push(crate::vector::dot(column, &forward.by_learned[at.clone()]));
                 }
                 column.iter_mut().zip(&forward.slope[at]).for_each(|(d, s)| *d *= s);
             }

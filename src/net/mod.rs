@@ -6,7 +6,6 @@ pub mod kernel;
 pub mod layout;
 pub mod network;
 pub mod pass;
-pub mod vector;
 
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
 pub use kernel::{KernelScratch, Probes, cross_gram};

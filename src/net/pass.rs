@@ -5,7 +5,7 @@
 //! layers stand behind each other in the order of [`Network::place`], so a switch index addresses every buffer here.
 
 use super::network::Network;
-use super::vector::dot;
+use crate::vector::dot;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use std::ops::Range;

@@ -311,7 +311,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         if self.stats.steps >= self.options.max_steps {
             return ControlFlow::Break(StopReason::StepLimit { max_steps: self.options.max_steps });
         }
-        let dy = crate::ode::norm::euclidean(&self.dy);
+        let dy = crate::vector::norm(&self.dy);
         self.largest_dy = self.largest_dy.max(dy);
         if self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy {
             return ControlFlow::Break(StopReason::Stationary);

@@ -2,6 +2,7 @@
 
 pub mod controller;
 pub mod event;
+pub mod explicit_rk;
 pub mod field;
 pub mod integrate;
 pub mod mode;
@@ -11,7 +12,11 @@ pub mod outcome;
 pub mod resolve;
 pub mod root;
 pub mod stepper;
+pub mod tableau;
+#[cfg(test)]
+mod testing;
 
+pub use explicit_rk::ExplicitRk;
 pub use field::{Linearisation, NonFinite, PiecewiseField, SlideMargin};
 pub use integrate::{Options, Outcome, StopRule, integrate};
 pub use mode::{Contact, Mode, Side};

@@ -23,8 +23,3 @@ impl WrmsNorm {
         if error == 0.0 { 0.0 } else { error / weight }
     }
 }
-
-/// √(Σ a_i²).
-pub fn euclidean(a: &[f64]) -> f64 {
-    a.iter().map(|v| v * v).sum::<f64>().sqrt()
-}

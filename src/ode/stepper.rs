@@ -63,6 +63,13 @@ pub trait Stepper<F: PiecewiseField> {
     /// Dense output: the state at `start.t + x·h`, 0 ≤ x ≤ 1.
     fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]);
 
+    /// ∫‖dy‖² from the start of the attempt to `start.t + x·h`, by the method's own quadrature: as accurate as an extra component of
+    /// the state would be. `None` when the method does not show its stages.
+    fn dissipation(&self, start: Start<'_>, x: f64) -> Option<f64> {
+        let _ = (start, x);
+        None
+    }
+
     /// The loop moved away from the end of the last attempt (event, projection, change of mode): history is void.
     fn reset(&mut self) {}
 

@@ -1,4 +1,4 @@
-//! Dot products and updates in a fixed summation order that the compiler can vectorise.
+//! Dot products and norms in a fixed summation order that the compiler can vectorise.
 
 /// Number of independent partial sums; the order of summation depends on nothing else.
 const LANES: usize = 8;
