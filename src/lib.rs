@@ -4,5 +4,6 @@ pub mod data;
 pub mod flow;
 pub mod net;
 pub mod ntk;
+pub mod observe;
 pub mod ode;
 pub mod vector;

@@ -287,10 +287,15 @@ impl Tracker {
         Ok(Sample { t, spectrum: spectrum(&self.inner, self.n_targets, &mut self.grams, thorough)? })
     }
 
-    fn measure(&mut self, field: &FlowField) -> Result<Spectrum, SpectrumError> {
+    /// The spectrum at the field's last evaluation.
+    ///
+    /// # Errors
+    /// When the eigenvalues cannot be computed.
+    pub fn measure(&mut self, field: &FlowField) -> Result<Spectrum, SpectrumError> {
         self.n_grams += 1;
         self.n_eigen_solves += 1;
-        spectrum(field, self.n_targets, &mut self.grams, !self.is_at_rounding())
+        let thorough = !self.is_at_rounding();
+        spectrum(field, self.n_targets, &mut self.grams, thorough)
     }
 
     /// Once λ₀ is known to be zero to rounding, closer looks at λ_min cannot change any verdict.

@@ -134,13 +134,31 @@ struct Dense<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     stepper: &'a S,
     start: Start<'a>,
     h: f64,
+    x_cut: f64,
+    t_cut: f64,
     field: std::marker::PhantomData<fn(&F)>,
+}
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Dense<'_, F, S> {
+    /// The part of the step at time t. The cut is hit exactly: recovering its x from a rounded time would not do.
+    fn x(&self, t: f64) -> f64 {
+        if t == self.t_cut {
+            self.x_cut
+        } else if self.h > 0.0 {
+            ((t - self.start.t) / self.h).clamp(0.0, self.x_cut)
+        } else {
+            0.0
+        }
+    }
 }
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> DenseOutput for Dense<'_, F, S> {
     fn at(&self, t: f64, y: &mut [f64]) {
-        let x = if self.h > 0.0 { ((t - self.start.t) / self.h).clamp(0.0, 1.0) } else { 0.0 };
-        self.stepper.interpolate(self.start, x, y);
+        self.stepper.interpolate(self.start, self.x(t), y);
+    }
+
+    fn dissipation(&self, t: f64) -> Option<f64> {
+        self.stepper.dissipation(self.start, self.x(t))
     }
 }
 
@@ -582,7 +600,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let t_end = if reaches_horizon { self.options.t_end } else { self.t + x * h };
         self.stats.steps += 1;
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
-        let dense = Dense { stepper: &*self.stepper, start, h, field: std::marker::PhantomData };
+        let dense =
+            Dense { stepper: &*self.stepper, start, h, x_cut: x, t_cut: t_end, field: std::marker::PhantomData };
         let mut stats = self.stats;
         stats.evaluations += self.stepper.n_evaluations();
         let view = StepView {

@@ -27,6 +27,9 @@ pub struct Point<'a, F> {
 pub trait DenseOutput {
     /// State at time t, for `t` within the step.
     fn at(&self, t: f64, y: &mut [f64]);
+
+    /// ∫‖dy‖² from the start of the step to t, when the method offers that quadrature.
+    fn dissipation(&self, t: f64) -> Option<f64>;
 }
 
 /// An accepted step in one mode; it ends at `end`, which may be an event.

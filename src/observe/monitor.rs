@@ -1,0 +1,396 @@
+//! The observer of a run: turns steps and events into rows, follows the NTK and the identities, saves θ.
+
+use super::identities::{Identities, IdentityReport};
+use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow};
+use crate::flow::FlowField;
+use crate::net::Place;
+use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, SampleSide, Tracker};
+use crate::ode::{
+    BranchPoint, Change, Contact, Event, EventKind, Observer, PiecewiseField, Point, StartContact, StepView, StopReason,
+};
+use std::io;
+use std::ops::ControlFlow;
+
+/// Nodes and weights of the three-point Gauss–Legendre rule on [0, 1].
+const GAUSS: [(f64, f64); 3] =
+    [(0.112_701_665_379_258_3, 5.0 / 18.0), (0.5, 8.0 / 18.0), (0.887_298_334_620_741_7, 5.0 / 18.0)];
+
+/// Counts of events (on original samples).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct EventCounts {
+    /// Crossings.
+    pub crossing: u64,
+    /// Slide entries.
+    pub slide_enter: u64,
+    /// Slide exits.
+    pub slide_exit: u64,
+    /// Grazes.
+    pub graze: u64,
+    /// Instants at which more than one switch changed.
+    pub simultaneous: u64,
+    /// Largest number of units sliding at once.
+    pub max_sliding: usize,
+    /// Smallest time between two events.
+    pub smallest_gap: Option<f64>,
+}
+
+/// Everything a run showed, apart from its rows.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// Loss and residual at the start.
+    pub loss_initial: f64,
+    /// ‖r_0‖.
+    pub residual_initial: f64,
+    /// Loss at the end.
+    pub loss_final: f64,
+    /// ‖r‖ at the end.
+    pub residual_final: f64,
+    /// Event counts.
+    pub events: EventCounts,
+    /// λ₀, when tracked.
+    pub lambda0: Option<Lambda0>,
+    /// Verdicts.
+    pub bound: BoundReport,
+    /// Identities.
+    pub identities: IdentityReport,
+    /// Branch points met, in order.
+    pub branch_points: Vec<BranchRow>,
+    /// Units that started on a breakpoint.
+    pub start: Vec<StartRow>,
+    /// Gram matrices formed.
+    pub gram_evaluations: u64,
+    /// Eigenvalue decompositions.
+    pub eigen_solves: u64,
+    /// Why rows could not be written, if so.
+    pub sink_error: Option<String>,
+}
+
+/// See the module.
+pub struct Monitor<'a> {
+    sink: &'a mut dyn Sink,
+    interrupted: &'a dyn Fn() -> bool,
+    rtol: f64,
+    save_times: Box<dyn Iterator<Item = f64> + 'a>,
+    next_save: Option<f64>,
+    last_saved: Option<f64>,
+    inner: FlowField,
+    theta: Vec<f64>,
+    dy: Vec<f64>,
+    tracker: Option<Tracker>,
+    bound: BoundCheck,
+    identities: Option<Identities>,
+    counts: EventCounts,
+    last_event: Option<f64>,
+    n_instants: u64,
+    sample_before: Option<Sample>,
+    first: Option<(f64, f64)>,
+    last: (f64, f64),
+    branch_points: Vec<BranchRow>,
+    start: Vec<StartRow>,
+    error: Option<io::Error>,
+    failure: Option<String>,
+}
+
+impl<'a> Monitor<'a> {
+    /// Watches the flow `field` whose targets number `n_targets` (nM); θ is saved at `save_times` (increasing) and at the end.
+    pub fn new(
+        field: &FlowField,
+        n_targets: usize,
+        track_ntk: bool,
+        rtol: f64,
+        save_times: Box<dyn Iterator<Item = f64> + 'a>,
+        sink: &'a mut dyn Sink,
+    ) -> Self {
+        let mut save_times = save_times;
+        let next_save = save_times.next();
+        Self {
+            sink,
+            interrupted: &|| false,
+            rtol,
+            save_times,
+            next_save,
+            last_saved: None,
+            inner: field.clone(),
+            theta: vec![0.0; field.dim()],
+            dy: vec![0.0; field.dim()],
+            tracker: track_ntk.then(|| Tracker::new(field, n_targets)),
+            bound: BoundCheck::default(),
+            identities: None,
+            counts: EventCounts::default(),
+            last_event: None,
+            n_instants: 0,
+            sample_before: None,
+            first: None,
+            last: (0.0, 0.0),
+            branch_points: Vec::new(),
+            start: Vec::new(),
+            error: None,
+            failure: None,
+        }
+    }
+
+    /// Ends the run after the step during which `interrupted` becomes true.
+    pub fn interruptible(mut self, interrupted: &'a dyn Fn() -> bool) -> Self {
+        self.interrupted = interrupted;
+        self
+    }
+
+    /// What was seen.
+    pub fn finish(self) -> Observed {
+        let lambda0 = self.tracker.as_ref().and_then(|t| t.lambda0().copied());
+        let (loss_initial, residual_initial) = self.first.unwrap_or_default();
+        let empty = IdentityReport {
+            energy_defect: 0.0,
+            conservation_drift: None,
+            displacement_bound_ok: true,
+            displacement_worst_ratio: 0.0,
+            displacement: 0.0,
+        };
+        Observed {
+            loss_initial,
+            residual_initial,
+            loss_final: self.last.0,
+            residual_final: self.last.1,
+            events: self.counts,
+            bound: self.bound.report(lambda0.as_ref(), self.rtol),
+            lambda0,
+            identities: self.identities.map_or(empty, |i| i.report()),
+            branch_points: self.branch_points,
+            start: self.start,
+            gram_evaluations: self.tracker.as_ref().map_or(0, |t| t.n_grams),
+            eigen_solves: self.tracker.as_ref().map_or(0, |t| t.n_eigen_solves),
+            sink_error: self.error.map(|e| e.to_string()).or(self.failure),
+        }
+    }
+
+    fn row(&mut self, point: &Point<'_, FlowField>, side: RowSide, sample: Option<&Sample>) {
+        let flow = point.field.sample(point.dy);
+        let (loss, residual) = (flow.loss, flow.residual_norm);
+        let (_, residual_initial) = *self.first.get_or_insert((loss, residual));
+        self.last = (loss, residual);
+        let decay = |exponent: f64| (-exponent).exp() * residual_initial;
+        let tracked = self.tracker.as_ref();
+        let (integral, integral_error) = tracked.map_or((0.0, 0.0), |t| t.integral());
+        let lambda0 = tracked.and_then(|t| t.lambda0()).map(|l| l.value);
+        self.bound.record(point.t, residual, integral, integral_error);
+        let row = Row {
+            t: point.t,
+            side,
+            loss,
+            residual_norm: residual,
+            gradient_norm: flow.gradient_norm,
+            lambda_min: sample.map(|s| s.spectrum.lambda_min),
+            lambda_max: sample.map(|s| s.spectrum.lambda_max),
+            bound: lambda0.map(|l| decay(l * point.t)),
+            integral_bound: sample.map(|_| decay(integral)),
+            rayleigh: (residual > 0.0).then(|| (flow.gradient_norm / residual).powi(2)),
+            step: point.stats.steps,
+            sliding: self.n_sliding(point),
+        };
+        let written = self.sink.row(&row);
+        self.note(written);
+    }
+
+    fn n_sliding(&self, point: &Point<'_, FlowField>) -> usize {
+        let batch = point.field.batch();
+        let copies = |c: &Contact| point.field.data().originals[batch.locate(c.switch).2].len();
+        point.mode.sliding().iter().map(copies).sum()
+    }
+
+    fn save(&mut self, t: f64, theta: &[f64]) {
+        if self.last_saved != Some(t) {
+            self.last_saved = Some(t);
+            let written = self.sink.theta(t, theta);
+            self.note(written);
+        }
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    fn measured(&mut self, sample: Result<Sample, crate::ntk::SpectrumError>, t: f64) -> Option<Sample> {
+        match sample {
+            Ok(sample) => Some(sample),
+            Err(error) => {
+                self.failure.get_or_insert(format!("{error} (t = {t})"));
+                None
+            }
+        }
+    }
+
+    /// Rows and θ at the save times inside a step.
+    fn save_inside(&mut self, step: &StepView<'_, FlowField>) {
+        while let Some(t) = self.next_save.filter(|t| *t <= step.end.t) {
+            self.next_save = self.save_times.next();
+            if t == step.end.t {
+                self.save(t, step.end.y);
+                continue;
+            }
+            let mut theta = std::mem::take(&mut self.theta);
+            step.dense.at(t, &mut theta);
+            let mut dy = std::mem::take(&mut self.dy);
+            let mut inner = self.inner.clone();
+            if inner.eval(&theta, step.end.mode, &mut dy).is_ok() {
+                let sample = match &mut self.tracker {
+                    Some(tracker) => {
+                        let spectrum = tracker.measure(&inner).map(|spectrum| Sample { t, spectrum });
+                        self.measured(spectrum, t)
+                    }
+                    None => None,
+                };
+                let point = Point { t, y: &theta, dy: &dy, mode: step.end.mode, field: &inner, stats: step.end.stats };
+                self.row(&point, RowSide::Smooth, sample.as_ref());
+            }
+            self.save(t, &theta);
+            (self.theta, self.dy) = (theta, dy);
+        }
+    }
+
+    /// ∫‖∇L‖² over the step, by the method's own quadrature or by Gauss–Legendre on the dense output.
+    fn dissipated(&mut self, step: &StepView<'_, FlowField>) -> f64 {
+        if let Some(value) = step.dense.dissipation(step.end.t) {
+            return value;
+        }
+        let h = step.end.t - step.t_start;
+        let mut sum = 0.0;
+        for (x, weight) in GAUSS {
+            step.dense.at(step.t_start + x * h, &mut self.theta);
+            if self.inner.eval(&self.theta, step.end.mode, &mut self.dy).is_ok() {
+                sum += weight * h * crate::vector::dot(&self.dy, &self.dy);
+            }
+        }
+        sum
+    }
+
+    fn places(field: &FlowField, contact: Contact) -> impl Iterator<Item = Place> {
+        let (layer, unit, sample) = field.batch().locate(contact.switch);
+        field.data().originals[sample].iter().map(move |&sample| Place { layer, unit, sample })
+    }
+
+    fn event_rows(&self, after: &Point<'_, FlowField>, changes: &[Change], sample: Option<&Sample>) -> Vec<EventRow> {
+        let sliding = self.n_sliding(after);
+        let row = |change: &Change, place| EventRow {
+            index: self.n_instants,
+            t: after.t,
+            kind: change.kind,
+            place,
+            breakpoint: change.contact.breakpoint,
+            direction: change.towards,
+            rate_before: change.rate_before,
+            rate_after: change.rate_after,
+            lambda_min_before: self.sample_before.map(|s| s.spectrum.lambda_min),
+            lambda_min_after: sample.map(|s| s.spectrum.lambda_min),
+            loss: self.last.0,
+            sliding,
+        };
+        changes.iter().flat_map(|c| Self::places(after.field, c.contact).map(move |place| row(c, place))).collect()
+    }
+
+    fn count(&mut self, t: f64, rows: &[EventRow], n_changes: usize) {
+        for row in rows {
+            *match row.kind {
+                EventKind::Crossing => &mut self.counts.crossing,
+                EventKind::SlideEnter => &mut self.counts.slide_enter,
+                EventKind::SlideExit => &mut self.counts.slide_exit,
+                EventKind::Graze => &mut self.counts.graze,
+            } += 1;
+        }
+        self.counts.simultaneous += u64::from(n_changes > 1);
+        if let Some(last) = self.last_event {
+            let gap = t - last;
+            self.counts.smallest_gap = Some(self.counts.smallest_gap.map_or(gap, |g: f64| g.min(gap)));
+        }
+        self.last_event = Some(t);
+    }
+}
+
+impl Observer<FlowField> for Monitor<'_> {
+    fn needs_dense(&self, _t_start: f64, t_end: f64) -> bool {
+        self.tracker.is_some() || self.next_save.is_some_and(|t| t <= t_end)
+    }
+
+    fn start(&mut self, point: &Point<'_, FlowField>, contacts: &[StartContact]) {
+        for c in contacts {
+            let rows = Self::places(point.field, c.contact).map(|place| StartRow {
+                place,
+                breakpoint: c.contact.breakpoint,
+                side: c.side,
+            });
+            self.start.extend(rows);
+        }
+        self.counts.max_sliding = self.n_sliding(point);
+        let sample = match &mut self.tracker {
+            Some(tracker) => {
+                let sample = tracker.begin(point.t, point.field, SampleSide::Smooth);
+                self.measured(sample, point.t)
+            }
+            None => None,
+        };
+        self.row(point, RowSide::Smooth, sample.as_ref());
+        self.identities = Some(Identities::new(point.field.batch().network(), point.y, self.last.0));
+        if self.next_save.is_some_and(|t| t <= point.t) {
+            self.next_save = self.save_times.next();
+            self.save(point.t, point.y);
+        }
+    }
+
+    fn step(&mut self, step: &StepView<'_, FlowField>) -> ControlFlow<()> {
+        let end = &step.end;
+        self.save_inside(step);
+        let (side, sample_side) = if step.ends_at_event {
+            (RowSide::Before, SampleSide::Before)
+        } else {
+            (RowSide::Smooth, SampleSide::Smooth)
+        };
+        let sample = match &mut self.tracker {
+            Some(tracker) => {
+                let sample = tracker.step(end.t, end.field, end.mode, step.dense, sample_side);
+                self.measured(sample, end.t)
+            }
+            None => None,
+        };
+        self.row(end, side, sample.as_ref());
+        self.sample_before = sample;
+        let dissipated = self.dissipated(step);
+        let loss = self.last.0;
+        if let Some(identities) = &mut self.identities {
+            identities.check(end.field.batch().network(), end.t, end.y, loss, dissipated);
+        }
+        let stop = self.error.is_some() || self.failure.is_some() || (self.interrupted)();
+        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn event(&mut self, after: &Point<'_, FlowField>, event: &Event) {
+        let sample = match &mut self.tracker {
+            Some(tracker) => {
+                let sample = tracker.begin(after.t, after.field, SampleSide::After);
+                self.measured(sample, after.t)
+            }
+            None => None,
+        };
+        self.row(after, RowSide::After, sample.as_ref());
+        if event.changes.is_empty() {
+            return;
+        }
+        let rows = self.event_rows(after, &event.changes, sample.as_ref());
+        self.count(after.t, &rows, event.changes.len());
+        self.counts.max_sliding = self.counts.max_sliding.max(self.n_sliding(after));
+        self.n_instants += 1;
+        let written = self.sink.event(&rows);
+        self.note(written);
+    }
+
+    fn branch_point(&mut self, branch: &BranchPoint) {
+        let (t, kind, margin, breakpoint) = (branch.t, branch.kind, branch.margin, branch.contact.breakpoint);
+        let rows =
+            Self::places(&self.inner, branch.contact).map(|place| BranchRow { t, place, breakpoint, kind, margin });
+        self.branch_points.extend(rows);
+    }
+
+    fn end(&mut self, point: &Point<'_, FlowField>, _reason: &StopReason) {
+        self.save(point.t, point.y);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a run reports as it goes, one plain value per line of its record.
+
+use crate::net::Place;
+use crate::ode::{BranchKind, EventKind, Side};
+use std::io;
+
+/// Which limit a row of the trajectory belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowSide {
+    /// Not at an event.
+    Smooth,
+    /// Limit from before an event.
+    Before,
+    /// Limit from after an event.
+    After,
+}
+
+/// One row of the trajectory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row {
+    /// Time.
+    pub t: f64,
+    /// Which limit.
+    pub side: RowSide,
+    /// L(θ).
+    pub loss: f64,
+    /// ‖F − y‖.
+    pub residual_norm: f64,
+    /// ‖θ̇‖.
+    pub gradient_norm: f64,
+    /// λ_min(G), when tracked.
+    pub lambda_min: Option<f64>,
+    /// λ_max(G), when tracked.
+    pub lambda_max: Option<f64>,
+    /// e^{−λ₀t}‖r_0‖ with λ₀ the minimum so far, when tracked.
+    pub bound: Option<f64>,
+    /// exp(−∫λ_min)‖r_0‖, when tracked.
+    pub integral_bound: Option<f64>,
+    /// rᵀGr / rᵀr = −d log‖r‖/dt, empty at r = 0.
+    pub rayleigh: Option<f64>,
+    /// Index of the step, from 1; 0 at the start.
+    pub step: u64,
+    /// Number of sliding units (on original samples).
+    pub sliding: usize,
+}
+
+/// One change at an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EventRow {
+    /// Index of the instant, from 0; simultaneous changes share it.
+    pub index: u64,
+    /// Time.
+    pub t: f64,
+    /// What happened.
+    pub kind: EventKind,
+    /// Hidden layer, unit and original sample.
+    pub place: Place,
+    /// Breakpoint index.
+    pub breakpoint: u16,
+    /// Crossing and exit: the side it goes to; slide entry: the direction it came in; graze: the direction of the touch.
+    pub direction: Side,
+    /// Rate of the pre-activation just before.
+    pub rate_before: f64,
+    /// Rate just after.
+    pub rate_after: f64,
+    /// λ_min just before, when tracked.
+    pub lambda_min_before: Option<f64>,
+    /// λ_min just after, when tracked.
+    pub lambda_min_after: Option<f64>,
+    /// Loss.
+    pub loss: f64,
+    /// Number of sliding units after.
+    pub sliding: usize,
+}
+
+/// A unit that starts on a breakpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StartRow {
+    /// Where.
+    pub place: Place,
+    /// Breakpoint index.
+    pub breakpoint: u16,
+    /// The side it leaves to; `None` when it slides.
+    pub side: Option<Side>,
+}
+
+/// A branch point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BranchRow {
+    /// Time.
+    pub t: f64,
+    /// Where.
+    pub place: Place,
+    /// Breakpoint index.
+    pub breakpoint: u16,
+    /// Why.
+    pub kind: BranchKind,
+    /// Relative distance from the other continuation.
+    pub margin: f64,
+}
+
+/// Takes what a run reports; an error ends the run.
+pub trait Sink {
+    /// A row of the trajectory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn row(&mut self, row: &Row) -> io::Result<()>;
+
+    /// The changes of one event, in the order of their switches.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn event(&mut self, rows: &[EventRow]) -> io::Result<()>;
+
+    /// θ at a save time, or at the end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn theta(&mut self, t: f64, theta: &[f64]) -> io::Result<()>;
+}
+
+/// Keeps nothing.
+impl Sink for () {
+    fn row(&mut self, _: &Row) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn event(&mut self, _: &[EventRow]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn theta(&mut self, _: f64, _: &[f64]) -> io::Result<()> {
+        Ok(())
+    }
+}
