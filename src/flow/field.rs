@@ -29,6 +29,8 @@ pub struct FlowField {
     backward: Backward,
     residual_seed: Vec<f64>,
     slide: SlideSystem,
+    /// (switch, δ) of the sliding units.
+    delta: Vec<(usize, f64)>,
     buffers: TangentBuffers,
     projection: (SlideSystem, Forward, Vec<Held>),
     value_scratch: [Vec<f64>; 2],
@@ -63,6 +65,7 @@ impl FlowField {
             backward: Backward::default(),
             residual_seed: vec![0.0; batch.n_outputs()],
             slide: SlideSystem::default(),
+            delta: Vec::new(),
             buffers: TangentBuffers::default(),
             projection: (SlideSystem::default(), Forward::default(), Vec::new()),
             value_scratch: [Vec::new(), Vec::new()],
@@ -131,7 +134,7 @@ impl FlowField {
     /// *(last)* The forward pass with effective slopes s* = δ/μ in place of 0 at sliding units, as the Gram matrix G_s needs it.
     pub fn effective_forward(&self, out: &mut Forward) {
         out.clone_from(&self.forward);
-        for &(j, delta) in self.slide.seeds() {
+        for &(j, delta) in &self.delta {
             let layer = self.batch.layer_of(j);
             let (low, high) = self.one_sided_slopes(layer, self.held_breakpoint(j));
             let s = delta / self.backward.mu[j];
@@ -212,12 +215,12 @@ impl PiecewiseField for FlowField {
         self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
         let buffers = &mut self.buffers;
         if mode.sliding().is_empty() {
-            self.slide.solve_for_rates(|_| 0.0);
+            self.delta.clear();
         } else {
             buffers.resize(batch, y.len());
             batch.tangent(y, &self.forward, dy, &mut buffers.dz, &mut buffers.df, &mut buffers.scratch);
-            self.slide.solve_for_rates(|j| buffers.dz[j]);
-            batch.backward(y, &self.forward, &self.residual_seed, self.slide.seeds(), &mut self.backward, dy);
+            self.slide.solve_for_rates(|j| buffers.dz[j], &mut self.delta);
+            batch.backward(y, &self.forward, &self.residual_seed, &self.delta, &mut self.backward, dy);
         }
         dy.iter_mut().for_each(|d| *d = -*d);
         for layer in 1..=batch.network().n_hidden() {
@@ -248,7 +251,7 @@ impl PiecewiseField for FlowField {
 
     fn margins(&self, out: &mut Vec<SlideMargin>) {
         out.clear();
-        for (contact, &(j, delta)) in self.contacts.iter().zip(self.slide.seeds()) {
+        for (contact, &(j, delta)) in self.contacts.iter().zip(&self.delta) {
             let layer = self.batch.layer_of(j);
             let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
             let mu = self.backward.mu[j];
@@ -286,10 +289,10 @@ impl PiecewiseField for FlowField {
             let at = contacts.partition_point(|c| c.switch < j);
             forward.z[j] - breakpoints[usize::from(contacts[at].breakpoint)]
         };
-        system.solve_for_rates(offset);
         buffers.resize(batch, y.len());
-        let TangentBuffers { grad, zeros, backward, .. } = buffers;
-        batch.backward(y, forward, zeros, system.seeds(), backward, grad);
+        let TangentBuffers { grad, zeros, backward, seeds, .. } = buffers;
+        system.solve_for_rates(offset, seeds);
+        batch.backward(y, forward, zeros, seeds, backward, grad);
         if !grad.iter().sum::<f64>().is_finite() {
             return Err(NonFinite { what: "the projection onto the sliding surfaces".into() });
         }

@@ -19,7 +19,6 @@ pub struct SlideSystem {
     scratch: KernelScratch,
     gamma: Vec<f64>,
     factor: Option<Llt<f64>>,
-    seeds: Vec<(usize, f64)>,
 }
 
 impl SlideSystem {
@@ -62,16 +61,14 @@ impl SlideSystem {
         &self.probes
     }
 
-    /// Solves Γδ = −V·direction given the rates V·direction of all switches; the δ are kept as seeds.
-    pub fn solve_for_rates(&mut self, rates: impl Fn(usize) -> f64) {
-        let switches = &self.switches;
-        self.seeds.clear();
-        self.seeds.extend(switches.iter().map(|&j| (j, -rates(j))));
-        let k = self.seeds.len();
+    /// Solves Γδ = −V·direction given the rates V·direction of all switches; writes (switch, δ), sorted by switch.
+    pub fn solve_for_rates(&self, rates: impl Fn(usize) -> f64, seeds: &mut Vec<(usize, f64)>) {
+        seeds.clear();
+        seeds.extend(self.switches.iter().map(|&j| (j, -rates(j))));
         if let Some(factor) = &self.factor {
-            let mut rhs = Mat::from_fn(k, 1, |e, _| self.seeds[e].1);
+            let mut rhs = Mat::from_fn(seeds.len(), 1, |e, _| seeds[e].1);
             factor.solve_in_place(rhs.as_mut());
-            self.seeds.iter_mut().enumerate().for_each(|(e, seed)| seed.1 = rhs[(e, 0)]);
+            seeds.iter_mut().enumerate().for_each(|(e, seed)| seed.1 = rhs[(e, 0)]);
         }
     }
 
@@ -83,14 +80,9 @@ impl SlideSystem {
         }
     }
 
-    /// δ of the last solve as (switch, δ), sorted by switch.
-    pub fn seeds(&self) -> &[(usize, f64)] {
-        &self.seeds
-    }
-
     /// direction ← (I − VᵀΓ⁻¹V)·direction, the projection onto the tangent of all surfaces; buffers are overwritten.
     pub fn project_tangent(
-        &mut self,
+        &self,
         batch: &Batch,
         theta: &[f64],
         forward: &Forward,
@@ -101,10 +93,10 @@ impl SlideSystem {
             return;
         }
         buffers.resize(batch, direction.len());
-        let TangentBuffers { dz, df, scratch, grad, zeros, backward } = buffers;
+        let TangentBuffers { dz, df, scratch, grad, zeros, backward, seeds } = buffers;
         batch.tangent(theta, forward, direction, dz, df, scratch);
-        self.solve_for_rates(|j| dz[j]);
-        batch.backward(theta, forward, zeros, &self.seeds, backward, grad);
+        self.solve_for_rates(|j| dz[j], seeds);
+        batch.backward(theta, forward, zeros, seeds, backward, grad);
         direction.iter_mut().zip(&*grad).for_each(|(d, g)| *d += g);
     }
 }
@@ -124,6 +116,8 @@ pub struct TangentBuffers {
     pub zeros: Vec<f64>,
     /// Scratch of the backward pass.
     pub backward: Backward,
+    /// Seeds of a projection.
+    pub seeds: Vec<(usize, f64)>,
 }
 
 impl TangentBuffers {
