@@ -53,7 +53,11 @@ pub struct FlowSample {
 
 impl FlowField {
     /// The flow of `network` on `data`; samples with identical inputs are merged.
+    ///
+    /// Sets faer's global parallelism to sequential: at these sizes threads lose, and one order of summation keeps runs
+    /// reproducible bit by bit.
     pub fn new(network: Network, data: &Data) -> Self {
+        faer::set_global_parallelism(faer::Par::Seq);
         let merged = data.merged();
         let batch = Batch::new(network, merged.x.clone());
         let n_hidden = batch.network().n_hidden();
