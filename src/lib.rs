@@ -3,3 +3,4 @@
 pub mod data;
 pub mod net;
 pub mod ode;
+pub mod scenario;
