@@ -31,11 +31,10 @@ impl Extremes {
         let n = gram.nrows();
         let factor = gram.llt(Side::Lower).ok()?;
         blend(&mut self.highest, n);
-        let high = largest(&self.highest, |x| {
-            let x = MatRef::from_column_major_slice(x, n, 1);
-            let product = gram * x;
-            (0..n).map(|i| product[(i, 0)]).collect()
-        })?;
+        // By symmetry, products with rows are products with columns, which are contiguous.
+        let columns: Vec<&[f64]> =
+            gram.col_iter().map(|c| c.try_as_col_major().map(|c| c.as_slice())).collect::<Option<_>>()?;
+        let high = largest(&self.highest, |x| columns.iter().map(|c| dot(c, x)).collect())?;
         // high·I − G, nudged outwards, must be positive definite.
         let above = shifted(gram, -1.0, high * (1.0 + CERTIFIED))?;
         self.highest = inverse_step(&above, &self.highest);
@@ -57,8 +56,10 @@ impl Extremes {
 
 /// Cholesky factor of sign·G + shift·I.
 fn shifted(gram: MatRef<'_, f64>, sign: f64, shift: f64) -> Option<Llt<f64>> {
-    let n = gram.nrows();
-    let matrix = Mat::from_fn(n, n, |i, j| sign * gram[(i, j)] + if i == j { shift } else { 0.0 });
+    let mut matrix = gram * faer::Scale(sign);
+    for i in 0..gram.nrows() {
+        matrix[(i, i)] += shift;
+    }
     matrix.llt(Side::Lower).ok()
 }
 
