@@ -6,4 +6,6 @@ pub mod net;
 pub mod ntk;
 pub mod observe;
 pub mod ode;
+pub mod scenario;
+pub mod simulate;
 pub mod vector;

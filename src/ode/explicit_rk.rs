@@ -214,8 +214,17 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
         let squared = |v: &[f64]| dot(v, v);
         let first = [squared(start.dy)];
         let stages: Vec<Vec<f64>> = self.stages.iter().map(|k| vec![squared(k)]).collect();
-        let mut scalar = Self { stages, ..Self::new(self.tableau, 1) };
-        scalar.h = self.h;
+        let mut scalar = Self {
+            tableau: self.tableau,
+            stability_interval: self.stability_interval,
+            stages,
+            at: Vec::new(),
+            end: vec![0.0],
+            errors: Vec::new(),
+            nested: vec![vec![0.0]; self.nested.len()],
+            h: self.h,
+            n_evaluations: 0,
+        };
         combine(&mut scalar.end, None, &Terms::new(self.h, self.tableau.weights, &first, &scalar.stages));
         if let Dense::Nested { weights, .. } = &self.tableau.dense {
             for (nested, row) in scalar.nested.iter_mut().zip(*weights) {

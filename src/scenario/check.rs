@@ -1,0 +1,181 @@
+//! Faults of meaning: values that parse but make no run. Reads no files; [`super::resolve`] does.
+
+use super::fault::{Fault, FaultKind};
+use super::scan::{Node, parse_path};
+use super::source::Source;
+use super::spec::{DataSpec, DescentRun, FlowSpec, InitialSpec, NetworkSpec, NtkSpec, SaveSpec, Stop};
+use std::fmt::Display;
+
+/// Collects faults and finds their places.
+pub(super) struct Report<'a> {
+    pub source: &'a Source,
+    pub tree: &'a Node,
+    /// Paths whose values are known to be wrong already.
+    pub blanked: &'a [String],
+    pub faults: Vec<Fault>,
+}
+
+impl Report<'_> {
+    /// Notes a fault at a path, unless the value there (or in it) was blanked for an earlier fault.
+    pub fn push(&mut self, path: &str, kind: FaultKind) {
+        if self.is_blanked(path) {
+            return;
+        }
+        let steps = parse_path(path).unwrap_or_default();
+        let span = self.tree.nearest(&steps).0.head();
+        self.faults.push(self.source.fault(path, span, kind));
+    }
+
+    /// Whether the value at a path, one around it or one in it was blanked.
+    pub fn is_blanked(&self, path: &str) -> bool {
+        let within = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.blanked.iter().any(|b| within(b, path) || within(path, b))
+    }
+
+    /// Notes a fault unless `is_right`.
+    pub fn require(&mut self, is_right: bool, path: &str, expected: &str, found: impl Display) {
+        if !is_right {
+            self.value(path, expected, found, None);
+        }
+    }
+
+    fn value(&mut self, path: &str, expected: &str, found: impl Display, hint: Option<&'static str>) {
+        self.push(path, FaultKind::Value { expected: expected.to_owned(), found: found.to_string(), hint });
+    }
+
+    fn require_positive(&mut self, path: &str, value: f64) {
+        self.require(value > 0.0 && value.is_finite(), path, "a positive number", value);
+    }
+
+    fn require_finite(&mut self, path: &str, value: f64) {
+        self.require(value.is_finite(), path, "a finite number", value);
+    }
+
+    pub fn data(&mut self, data: &DataSpec) {
+        match data {
+            DataSpec::Ball { samples, inputs, outputs } => {
+                for (name, &value) in [("samples", samples), ("inputs", inputs), ("outputs", outputs)] {
+                    self.require(value >= 1, &format!("data.{name}"), "at least 1", value);
+                }
+            }
+            DataSpec::Inline { x, y } => {
+                self.rows("data.x", x);
+                self.rows("data.y", y);
+                if x.len() != y.len() {
+                    self.value("data.y", &format!("as many rows as x, which has {}", x.len()), y.len(), None);
+                }
+            }
+            DataSpec::Csv { inputs, outputs, .. } => {
+                self.require(!inputs.is_empty(), "data.inputs", "at least one column", "none");
+                self.require(!outputs.is_empty(), "data.outputs", "at least one column", "none");
+            }
+            DataSpec::Npy { .. } => {}
+        }
+    }
+
+    fn rows(&mut self, path: &str, rows: &[Vec<f64>]) {
+        let Some(first) = rows.first() else {
+            return self.value(path, "at least one row", "none", None);
+        };
+        self.require(!first.is_empty(), &format!("{path}[0]"), "at least one value", "none");
+        for (i, row) in rows.iter().enumerate() {
+            let expected = format!("{} values as in the first row", first.len());
+            self.require(row.len() == first.len(), &format!("{path}[{i}]"), &expected, row.len());
+            for (k, &value) in row.iter().enumerate().filter(|(_, v)| !v.is_finite()) {
+                self.require_finite(&format!("{path}[{i}][{k}]"), value);
+            }
+        }
+    }
+
+    pub fn network(&mut self, network: &NetworkSpec) {
+        let NetworkSpec::Dense { hidden, .. } = network;
+        for (l, &width) in hidden.iter().enumerate() {
+            self.require(width >= 1, &format!("network.hidden[{l}]"), "at least 1 unit", width);
+        }
+    }
+
+    pub fn initial(&mut self, initial: &InitialSpec) {
+        match initial {
+            InitialSpec::Normal(scale) | InitialSpec::Uniform(scale) => {
+                self.require(*scale >= 0.0 && scale.is_finite(), "initial[0]", "a number of at least 0", scale);
+            }
+            InitialSpec::Inline(theta) => {
+                for (k, &value) in theta.iter().enumerate().filter(|(_, v)| !v.is_finite()) {
+                    self.require_finite(&format!("initial[0][{k}]"), value);
+                }
+            }
+            InitialSpec::Positive(hidden, output) => {
+                self.require_positive("initial[0]", *hidden);
+                self.require_positive("initial[1]", *output);
+            }
+            InitialSpec::KaimingUniform | InitialSpec::XavierUniform | InitialSpec::Npy(_) => {}
+        }
+    }
+
+    pub fn flow(&mut self, flow: &FlowSpec) {
+        if flow.until.is_empty() {
+            self.value("flow.until", "at least one stop", "none", Some("for example until: [Time(10.0)]"));
+        }
+        for (k, stop) in flow.until.iter().enumerate() {
+            let path = format!("flow.until[{k}][0]");
+            match *stop {
+                Stop::LossRatio(ratio) => self.require(
+                    ratio > 0.0 && ratio < 1.0,
+                    &path,
+                    "a fraction of the initial loss between 0 and 1",
+                    ratio,
+                ),
+                Stop::Time(value) | Stop::Loss(value) | Stop::GradientNorm(value) => {
+                    self.require_positive(&path, value);
+                }
+            }
+        }
+        self.require_positive("flow.rtol", flow.rtol);
+        self.require(flow.atol >= 0.0 && flow.atol.is_finite(), "flow.atol", "a number of at least 0", flow.atol);
+        self.require(flow.max_steps >= 1, "flow.max_steps", "at least 1", flow.max_steps);
+    }
+
+    pub fn save(&mut self, save: &SaveSpec, horizon: Option<f64>) {
+        let given = [
+            ("times", save.times.is_some()),
+            ("every", save.every.is_some()),
+            ("count", save.count.is_some()),
+            ("log", save.log.is_some()),
+        ];
+        let names: Vec<&str> = given.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name).collect();
+        if names.len() > 1 {
+            self.value("save", "one of `times`, `every`, `count`, `log`", names.join(" and "), None);
+        }
+        for (k, &time) in save.times.iter().flatten().enumerate() {
+            self.require(time >= 0.0 && time.is_finite(), &format!("save.times[{k}]"), "a time of at least 0", time);
+        }
+        for (k, pair) in save.times.iter().flat_map(|times| times.windows(2)).enumerate() {
+            let expected = format!("a time after {}", pair[0]);
+            self.require(pair[1] > pair[0] || pair[1].is_nan(), &format!("save.times[{}]", k + 1), &expected, pair[1]);
+        }
+        if let Some(every) = save.every {
+            self.require_positive("save.every", every);
+        }
+        for (name, count) in [("count", save.count), ("log", save.log)] {
+            let Some(count) = count else { continue };
+            let path = format!("save.{name}");
+            self.require(count >= 2, &path, "at least 2 times", count);
+            if horizon.is_none() && !self.is_blanked("flow.until") {
+                self.push(&path, FaultKind::NoHorizon(name));
+            }
+        }
+    }
+
+    pub fn descent(&mut self, runs: &[DescentRun]) {
+        for (k, run) in runs.iter().enumerate() {
+            self.require_positive(&format!("descent[{k}].step"), run.step);
+            self.require(run.steps >= 1, &format!("descent[{k}].steps"), "at least 1", run.steps);
+        }
+    }
+
+    pub fn ntk(&mut self, ntk: &NtkSpec) {
+        self.require_positive("ntk.memory_limit_gib", ntk.memory_limit_gib);
+    }
+}

@@ -1,0 +1,50 @@
+//! The scenarios that come with the program.
+
+/// A scenario of the program itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Embedded {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// RON text.
+    pub text: &'static str,
+}
+
+impl Embedded {
+    /// Its first comment line: what it shows.
+    pub fn description(&self) -> &'static str {
+        self.text.lines().next().unwrap_or("").trim_start_matches('/').trim()
+    }
+}
+
+macro_rules! scenarios {
+    ($($name:literal),* $(,)?) => {
+        &[$(Embedded { name: $name, text: include_str!(concat!("../../scenarios/", $name, ".ron")) }),*]
+    };
+}
+
+/// All embedded scenarios, the first one to try first.
+pub fn embedded() -> &'static [Embedded] {
+    scenarios![
+        "quickstart",
+        "one-neuron",
+        "sliding-1d",
+        "dead-relu",
+        "singular-piece",
+        "deep-linear",
+        "csv-regression",
+        "relu",
+        "abs",
+        "prelu",
+        "sigmoid",
+        "tanh",
+        "softplus",
+        "tanh-plus-identity",
+        "piecewise-polynomial",
+        "many-breakpoints",
+    ]
+}
+
+/// A data file that embedded scenarios name.
+pub(super) fn embedded_file(path: &str) -> Option<&'static [u8]> {
+    (path == "iris.csv").then_some(include_bytes!("../../scenarios/iris.csv").as_slice())
+}

@@ -1,0 +1,280 @@
+//! A scenario as typed: the mirror of the RON text, before any check.
+//!
+//! Fields hold what the text says or their default; whether that makes sense is decided in [`super::check`] and what
+//! it means in [`super::resolve`]. Names are a contract with the files people keep.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole file. Sections are `None` where the text does not give them.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename = "Scenario", deny_unknown_fields)]
+pub struct Spec {
+    /// Name of the run; by default the file's name without its extension.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Seed of all random draws, 0 by default.
+    #[serde(default)]
+    pub seed: u64,
+    /// Training data; required.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataSpec>,
+    /// Architecture; required.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSpec>,
+    /// Activation between the layers; required.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivationSpec>,
+    /// Where θ starts.
+    #[serde(default)]
+    pub initial: InitialSpec,
+    /// When to stop and how to integrate.
+    #[serde(default)]
+    pub flow: FlowSpec,
+    /// Whether to follow the spectrum of the NTK Gram matrix.
+    #[serde(default)]
+    pub ntk: NtkSpec,
+    /// Runs of discrete gradient descent to compare the flow with; none by default.
+    #[serde(default)]
+    pub descent: Vec<DescentRun>,
+    /// When θ is saved.
+    #[serde(default)]
+    pub save: SaveSpec,
+}
+
+/// Where inputs and targets come from.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub enum DataSpec {
+    /// X uniform in the unit ball, y standard normal.
+    Ball {
+        /// n.
+        samples: usize,
+        /// N.
+        inputs: usize,
+        /// M.
+        outputs: usize,
+    },
+    /// Rows in the text.
+    Inline {
+        /// n rows of N inputs.
+        x: Vec<Vec<f64>>,
+        /// n rows of M targets.
+        y: Vec<Vec<f64>>,
+    },
+    /// Columns of a comma-separated file with a header.
+    Csv {
+        /// The file, relative to the scenario's folder.
+        path: String,
+        /// Header names of the N inputs.
+        inputs: Vec<String>,
+        /// Header names of the M targets.
+        outputs: Vec<String>,
+    },
+    /// NumPy arrays of shape (n, N) and (n, M); a one-dimensional array is one column.
+    Npy {
+        /// The inputs' file, relative to the scenario's folder.
+        x: String,
+        /// The targets' file.
+        y: String,
+    },
+}
+
+/// The architecture.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub enum NetworkSpec {
+    /// Fully connected layers `W X + B`.
+    Dense {
+        /// Widths of the hidden layers.
+        hidden: Vec<usize>,
+        /// Whether layers have biases, true by default.
+        #[serde(default = "yes")]
+        bias: bool,
+    },
+}
+
+/// The activation between the layers.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub enum ActivationSpec {
+    /// max(z, 0).
+    Relu,
+    /// |z|.
+    Abs,
+    /// z.
+    Identity,
+    /// max(z, 0) + a·min(z, 0) with this a.
+    LeakyRelu(f64),
+    /// The same with one learned slope per hidden layer that starts here.
+    Prelu(f64),
+    /// 1 / (1 + e^{−z}).
+    Sigmoid,
+    /// tanh z.
+    Tanh,
+    /// log(1 + e^z).
+    Softplus,
+    /// z + tanh z.
+    TanhPlusIdentity,
+    /// A continuous piecewise polynomial.
+    PiecewisePolynomial {
+        /// Strictly increasing.
+        breakpoints: Vec<f64>,
+        /// Coefficients of each piece, low order first; one piece more than breakpoints.
+        pieces: Vec<Vec<f64>>,
+    },
+}
+
+/// Where θ starts.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub enum InitialSpec {
+    /// PyTorch's default for `nn.Linear`: W, b ~ U(±1/√fan_in).
+    #[default]
+    KaimingUniform,
+    /// W ~ U(±√(6/(fan_in + fan_out))), b = 0.
+    XavierUniform,
+    /// W, b ~ N(0, std²).
+    Normal(f64),
+    /// W, b ~ U(±bound).
+    Uniform(f64),
+    /// The P values of θ.
+    Inline(Vec<f64>),
+    /// A NumPy array of P values, relative to the scenario's folder.
+    Npy(String),
+    /// Chatterjee's start: W_1 = 0 and b = 0, entries of the hidden weights U(½, 3/2) × the first value, of the output
+    /// weights U(½, 3/2) × the second.
+    Positive(f64, f64),
+}
+
+/// When to stop and how to integrate.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowSpec {
+    /// The run ends at the first that is met; `[LossRatio(1e-4)]` by default.
+    pub until: Vec<Stop>,
+    /// The method, `Auto` by default.
+    pub method: Method,
+    /// Relative tolerance, 1e-8 by default.
+    pub rtol: f64,
+    /// Absolute tolerance, 1e-10 by default.
+    pub atol: f64,
+    /// Accepted and rejected steps after which the run gives up, a million by default.
+    pub max_steps: usize,
+}
+
+impl Default for FlowSpec {
+    fn default() -> Self {
+        Self { until: vec![Stop::LossRatio(1e-4)], method: Method::Auto, rtol: 1e-8, atol: 1e-10, max_steps: 1_000_000 }
+    }
+}
+
+/// A reason to end the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+pub enum Stop {
+    /// t reaches this.
+    Time(f64),
+    /// L falls to this.
+    Loss(f64),
+    /// L falls to this fraction of its start.
+    LossRatio(f64),
+    /// ‖∇L‖ falls to this.
+    GradientNorm(f64),
+}
+
+/// How the smooth pieces are integrated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+pub enum Method {
+    /// Chosen by the tolerance and by the stiffness that is met.
+    #[default]
+    Auto,
+    /// Explicit, order 3 (Bogacki–Shampine 1989).
+    BogackiShampine32,
+    /// Explicit, order 5 (Tsitouras 2011).
+    Tsit5,
+    /// Explicit, order 8 (Hairer, Nørsett & Wanner 1993).
+    Dop853,
+    /// diffsol's explicit Tsit45.
+    DiffsolTsit45,
+    /// diffsol's implicit ESDIRK34.
+    DiffsolEsdirk34,
+    /// diffsol's implicit TR-BDF2.
+    DiffsolTrBdf2,
+}
+
+/// Whether to follow the spectrum of the NTK Gram matrix.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NtkSpec {
+    /// True by default.
+    pub track: bool,
+    /// A run that would need more memory for it is refused; 4 GiB by default.
+    pub memory_limit_gib: f64,
+}
+
+impl Default for NtkSpec {
+    fn default() -> Self {
+        Self { track: true, memory_limit_gib: 4.0 }
+    }
+}
+
+/// A run of discrete gradient descent.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescentRun {
+    /// Step size η.
+    pub step: f64,
+    /// Number of steps.
+    pub steps: usize,
+}
+
+/// When θ is saved; at most one is given, and the end is saved always. With none, the start is saved too.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SaveSpec {
+    /// At these times.
+    #[serde(with = "given", skip_serializing_if = "Option::is_none")]
+    pub times: Option<Vec<f64>>,
+    /// At all multiples of this, from 0.
+    #[serde(with = "given", skip_serializing_if = "Option::is_none")]
+    pub every: Option<f64>,
+    /// At so many equally spaced times from 0 to the time horizon.
+    #[serde(with = "given", skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
+    /// At 0 and at so many geometrically spaced times from 1e-6 of the time horizon up to it.
+    #[serde(with = "given", skip_serializing_if = "Option::is_none")]
+    pub log: Option<usize>,
+}
+
+/// Fields that a variant cannot do without, so that one message can name all that are missing.
+pub(super) const REQUIRED: &[(&str, &[&str])] = &[
+    ("Ball", &["samples", "inputs", "outputs"]),
+    ("Inline", &["x", "y"]),
+    ("Csv", &["path", "inputs", "outputs"]),
+    ("Npy", &["x", "y"]),
+    ("Dense", &["hidden"]),
+    ("PiecewisePolynomial", &["breakpoints", "pieces"]),
+    ("DescentRun", &["step", "steps"]),
+];
+
+/// Top-level sections without a default.
+pub(super) const REQUIRED_SECTIONS: &[&str] = &["data", "network", "activation"];
+
+fn yes() -> bool {
+    true
+}
+
+/// An optional field that is written plainly, without `Some`.
+mod given {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+        T::deserialize(from).map(Some)
+    }
+
+    pub fn serialize<S: Serializer, T: Serialize>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(to),
+            None => to.serialize_unit(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One call that runs a scenario: problem and plan in, rows to a sink, outcome and observations out.
+//!
+//! The integrator itself is [`crate::ode::integrate`]; what is watched is in [`crate::observe`].
+
+use crate::flow::FlowField;
+use crate::observe::{Audit, Monitor, Observed, Sink};
+use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, TSIT5};
+use crate::ode::{
+    ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule, WrmsNorm, integrate,
+};
+use crate::scenario::{Method, Plan, Problem, Stop};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use std::ops::ControlFlow;
+
+/// A finished run.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    /// How the integration ended, and its counters.
+    pub outcome: Outcome,
+    /// What was seen on the way.
+    pub observed: Observed,
+    /// The method that was used.
+    pub method: &'static str,
+    /// End times of all accepted steps.
+    pub step_times: Vec<f64>,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AuditReport {
+    /// Times at which every surface was checked again.
+    pub n_checked: u64,
+    /// Times at which some surface was on the wrong side of its mode.
+    pub n_missed: u64,
+    /// Largest distance beyond a boundary, relative to the scale of the switch.
+    pub deepest: f64,
+}
+
+/// Runs the flow of `problem` as `plan` says. Rows go to `sink`; `interrupted` is asked after every step.
+///
+/// A numerical stop is an outcome, not an error: [`Outcome::reason`] says how the run ended.
+pub fn simulate(problem: &Problem, plan: &Plan, sink: &mut dyn Sink, interrupted: &dyn Fn() -> bool) -> Simulated {
+    let mut field = FlowField::new(problem.network.clone(), &problem.data);
+    let save_times = (0..).map_while(|k| plan.save.time(k));
+    let n_targets = problem.data.n_targets();
+    let mut monitor = Monitor::new(&field, n_targets, plan.track_ntk, plan.rtol, Box::new(save_times), sink)
+        .interruptible(interrupted);
+    let mut steps = StepTimes::default();
+    let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![&mut monitor, &mut steps];
+    let mut stepper = stepper(plan, problem.theta0.len());
+    let outcome = integrate(
+        &mut field,
+        stepper.as_mut(),
+        &problem.theta0,
+        &options(plan),
+        &mut stop_rules(&plan.until),
+        &mut observers,
+    );
+    Simulated { outcome, observed: monitor.finish(), method: stepper.name(), step_times: steps.0 }
+}
+
+/// Repeats a run and checks every surface at `n_times` random times on its dense output: half of them uniform in time, half
+/// uniform over the steps, so that the crowded beginning is looked at as closely as the long tail.
+pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) -> AuditReport {
+    let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
+    // A stream of its own: data and initial parameters use others.
+    rng.set_stream(u64::MAX);
+    let steps = &first.step_times;
+    let mut times: Vec<f64> = (0..n_times)
+        .map(|k| {
+            if k % 2 == 0 || steps.is_empty() {
+                return rng.random::<f64>() * first.outcome.t;
+            }
+            let step = rng.random_range(0..steps.len());
+            let start = if step == 0 { 0.0 } else { steps[step - 1] };
+            start + rng.random::<f64>() * (steps[step] - start)
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let mut field = FlowField::new(problem.network.clone(), &problem.data);
+    let mut audit = Audit::new(&field, times);
+    let mut stepper = stepper(plan, problem.theta0.len());
+    integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut stop_rules(&plan.until), &mut audit);
+    AuditReport { n_checked: audit.n_checked, n_missed: audit.n_missed, deepest: audit.deepest }
+}
+
+fn options(plan: &Plan) -> Options {
+    Options {
+        t_end: plan.horizon().unwrap_or(f64::INFINITY),
+        norm: WrmsNorm { rtol: plan.rtol, atol: plan.atol },
+        max_steps: plan.max_steps as u64,
+        fixed_step: None,
+    }
+}
+
+/// The stepper of a plan.
+fn stepper(plan: &Plan, dim: usize) -> Box<dyn Stepper<FlowField>> {
+    match plan.method {
+        Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
+        Method::Auto | Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
+        Method::Dop853 => Box::new(ExplicitRk::new(&DOP853, dim)),
+        Method::DiffsolTsit45 | Method::DiffsolEsdirk34 | Method::DiffsolTrBdf2 => {
+            Box::new(ExplicitRk::new(&TSIT5, dim))
+        }
+    }
+}
+
+/// The stop criteria of a plan other than its horizon, as rules that are located like events.
+pub fn stop_rules(until: &[Stop]) -> Vec<Box<dyn StopRule<FlowField>>> {
+    let rule = |stop: &Stop| -> Option<Box<dyn StopRule<FlowField>>> {
+        match *stop {
+            Stop::Time(_) => None,
+            Stop::Loss(target) => Some(Box::new(LossRule { name: "loss", factor: None, target: Some(target) })),
+            Stop::LossRatio(ratio) => {
+                Some(Box::new(LossRule { name: "loss ratio", factor: Some(ratio), target: None }))
+            }
+            Stop::GradientNorm(target) => Some(Box::new(GradientRule { target })),
+        }
+    };
+    until.iter().filter_map(rule).collect()
+}
+
+/// Stops when the loss has fallen to a value, or to a fraction of its start.
+struct LossRule {
+    name: &'static str,
+    factor: Option<f64>,
+    target: Option<f64>,
+}
+
+impl StopRule<FlowField> for LossRule {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn margin(&mut self, field: &FlowField, dy: &[f64]) -> f64 {
+        let loss = field.sample(dy).loss;
+        let factor = self.factor.unwrap_or(1.0);
+        // The first call is at the start of the run.
+        loss - *self.target.get_or_insert(factor * loss)
+    }
+}
+
+struct GradientRule {
+    target: f64,
+}
+
+impl StopRule<FlowField> for GradientRule {
+    fn name(&self) -> &'static str {
+        "gradient norm"
+    }
+
+    fn margin(&mut self, field: &FlowField, dy: &[f64]) -> f64 {
+        field.sample(dy).gradient_norm - self.target
+    }
+}
+
+#[derive(Default)]
+struct StepTimes(Vec<f64>);
+
+impl<F: PiecewiseField> Observer<F> for StepTimes {
+    fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
+        self.0.push(step.end.t);
+        ControlFlow::Continue(())
+    }
+}
