@@ -358,7 +358,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 Ok(taken) => {
                     let error = self.stepper.error(&self.options.norm, start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
-                        self.controller.accept(h, error);
+                        self.controller.accept(taken, error);
                         self.read_end();
                         return ControlFlow::Continue(taken);
                     }
