@@ -4,6 +4,7 @@ pub mod controller;
 pub mod event;
 pub mod explicit_rk;
 pub mod field;
+pub mod filippov;
 pub mod integrate;
 pub mod mode;
 pub mod norm;
@@ -18,6 +19,7 @@ mod testing;
 
 pub use explicit_rk::ExplicitRk;
 pub use field::{Linearisation, NonFinite, PiecewiseField, SlideMargin};
+pub use filippov::{FilippovField, PiecewiseSystem};
 pub use integrate::{Options, Outcome, StopRule, integrate};
 pub use mode::{Contact, Mode, Side};
 pub use norm::WrmsNorm;

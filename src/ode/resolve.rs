@@ -77,7 +77,7 @@ pub fn resolve<F: PiecewiseField>(
         field.rates(&work.dy, &mut work.rates);
         field.margins(&mut work.margins);
         work.n_evaluations += 1;
-        let largest_rate = work.rates.iter().fold(0.0, |m: f64, r| m.max(r.abs()));
+        let largest_rate = work.rates.iter().fold(field.rate_scale(), |m: f64, r| m.max(r.abs()));
         let violated = |contact: Contact, side: Side| {
             let tol = if released.contains(&contact) { RELEASED_RATE_TOL } else { RATE_TOL };
             let inward = -side.sign() * work.rates[contact.switch];
