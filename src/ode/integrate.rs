@@ -334,7 +334,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         if self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy {
             return ControlFlow::Break(StopReason::Stationary);
         }
-        if self.stats.steps % DECAY_INTERVAL == 0 {
+        if self.stats.steps.is_multiple_of(DECAY_INTERVAL) {
             self.estimate_decay();
         }
         ControlFlow::Continue(())
@@ -382,10 +382,10 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     /// The tolerance's step, limited by stability and by the next predicted crossing.
     fn proposed_step(&self) -> f64 {
         let mut h = self.controller.h();
-        if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay) {
-            if decay > 0.0 {
-                h = h.min(STABILITY_SHARE * interval / decay);
-            }
+        if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay)
+            && decay > 0.0
+        {
+            h = h.min(STABILITY_SHARE * interval / decay);
         }
         let mut soonest = f64::INFINITY;
         for (j, (&value, &rate)) in self.start.values.iter().zip(&self.start.rates).enumerate() {
@@ -417,10 +417,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let before = self.stepper.n_evaluations();
         let suspect = located!(self, h, start, |_x: f64, _y: &mut [f64]| {}).is_suspect();
         let needs_dense = suspect || self.observer.needs_dense(self.t, self.t + h);
-        if needs_dense {
-            if let Err(error) = self.stepper.prepare_dense(self.field, start) {
-                return ControlFlow::Break(StopReason::NonFinite { what: error.what });
-            }
+        if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
+            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }
         let mut moved = self.stepper.n_evaluations() != before;
         let mut found = None;
@@ -500,10 +498,10 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             }
             is_there &= located.n_evaluations == n_before;
             let mut overtaken = None;
-            for j in 0..rates.len() {
+            for (j, &rate) in rates.iter().enumerate() {
                 for b in boundaries(&*located.field, located.mode, j) {
                     let distance = b.distance(located.field.values()[j]);
-                    let inward = -b.side.sign() * rates[j];
+                    let inward = -b.side.sign() * rate;
                     if distance > (inward * same_time).max(1e-9 * located.field.scale(j)) {
                         continue;
                     }
@@ -566,7 +564,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 stepper.interpolate(start, x, y_cut);
                 stats.evaluations += 1;
                 match field.eval(y_cut, mode, dy_cut) {
-                    Ok(()) => rules[r].margin(&*field, dy_cut),
+                    Ok(()) => rules[r].margin(*field, dy_cut),
                     Err(_) => f64::MIN,
                 }
             };

@@ -68,7 +68,7 @@ pub fn run(
         case.data.n_targets(),
         true,
         options.norm.rtol,
-        Box::new(saves.to_vec().into_iter()),
+        Box::new(saves.iter().copied()),
         &mut kept,
     );
     let outcome = integrate(&mut field, &mut stepper, &case.theta0, &options, rules, &mut monitor);

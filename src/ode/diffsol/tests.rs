@@ -82,7 +82,7 @@ fn run(stepper: &mut dyn Stepper<Valley>, field: &mut Valley, norm: WrmsNorm, t_
             stepper.interpolate(start, x, &mut middle);
             run.dense_error = run.dense_error.max(distance(&middle, &field.solution(t + x * taken)));
         }
-        if cuts.0.is_some_and(|every| run.n_steps % every == 0) {
+        if cuts.0.is_some_and(|every| run.n_steps.is_multiple_of(every)) {
             t += 0.7 * taken;
             y.copy_from_slice(&middle);
             field.eval(&y, &mode, &mut dy).expect("finite");
