@@ -11,7 +11,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("ode", &["vector"]),
     ("net", &["vector"]),
     ("flow", &["data", "net", "ode", "vector"]),
-    ("ntk", &["flow", "net", "ode"]),
+    ("ntk", &["flow", "net", "ode", "vector"]),
     ("observe", &["flow", "net", "ntk", "ode", "vector"]),
     ("scenario", &["data", "net"]),
     ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
