@@ -70,6 +70,7 @@ fn kernels(c: &mut Criterion) {
                 end: &end,
                 fresh: &[],
                 forced: &[],
+                narrow: 1e-5,
                 x_tol: 1e-13,
                 dense: &|_, _| {},
                 y: &mut y,

@@ -15,7 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["flow", "net", "ntk", "ode", "vector"]),
     ("scenario", &["data", "net"]),
     ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
-    ("record", &["net", "ntk", "observe", "ode", "scenario"]),
+    ("record", &["net", "ntk", "observe", "ode", "scenario", "simulate"]),
     ("report", &["record"]),
     ("theory", &["data", "descent", "flow", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"]),
     ("simulate", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
