@@ -83,6 +83,12 @@ pub trait PiecewiseField {
     /// *(last)* Magnitude of a switch's value, for rounding floors.
     fn scale(&self, switch: usize) -> f64;
 
+    /// *(last)* Size of the terms that cancel in rates of switches, where that is more than the largest rate: rates far below it are
+    /// rounding. Matters when every switch is nearly at rest.
+    fn rate_scale(&self) -> f64 {
+        0.0
+    }
+
     /// Exact value of one switch at `y`; meant to cost far less than a full evaluation.
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64;
 

@@ -392,7 +392,9 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     /// The tolerance's step, limited by stability and by the next predicted crossing.
     fn proposed_step(&self) -> f64 {
         let mut h = self.controller.h();
-        if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay.filter(|d| *d > 0.0)) {
+        if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay)
+            && decay > 0.0
+        {
             h = h.min(STABILITY_SHARE * interval / decay);
         }
         let mut soonest = f64::INFINITY;
@@ -425,8 +427,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let before = self.stepper.n_evaluations();
         let suspect = located!(self, h, start, |_x: f64, _y: &mut [f64]| {}).is_suspect();
         let needs_dense = suspect || self.observer.needs_dense(self.t, self.t + h);
-        let prepared = if needs_dense { self.stepper.prepare_dense(self.field, start) } else { Ok(()) };
-        if let Err(error) = prepared {
+        if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }
         let mut moved = self.stepper.n_evaluations() != before;

@@ -80,7 +80,7 @@ pub fn resolve<F: PiecewiseField>(
         field.rates(&work.dy, &mut work.rates);
         field.margins(&mut work.margins);
         work.n_evaluations += 1;
-        let largest_rate = work.rates.iter().fold(0.0, |m: f64, r| m.max(r.abs()));
+        let largest_rate = work.rates.iter().fold(field.rate_scale(), |m: f64, r| m.max(r.abs()));
         // Close to an equilibrium all of this is a small difference of large numbers.
         let noise = NOISE_SAFETY * field.relative_noise();
         let margin_tol = MARGIN_TOL.max(noise);

@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn roots_are_found_to_the_last_digits_in_few_evaluations() {
-        type Named = (&'static str, fn(f64) -> f64);
-        let functions: [Named; 4] = [
+        type Function = fn(f64) -> f64;
+        let functions: [(&str, Function); 4] = [
             ("cosine", |x| (1.5 * x).cos() - 0.3),
             ("cubic touching flat", |x| 0.3 - x * x * x),
             ("steep", |x| 1.0 - (20.0 * (x - 0.2)).exp()),
