@@ -79,7 +79,9 @@ impl Recovery<'_> {
     /// Notes a fault and blanks its field; false when the fault is in the text as a whole.
     fn note_and_blank(&mut self, tree: &Node, error: SpannedError) -> bool {
         let at = self.source.offset(error.span.start.line, error.span.start.col);
+        let at = self.text.len() - self.text[at..].trim_start().len();
         let target = find(tree, at, &error.code);
+        let stand_in = stand_in(&error.code, target.node);
         let had_faults = self.faults.len();
         let excused: Vec<&str> = self.excused(target.node).collect();
         let is_follow_up = self.blanked.iter().any(|b| b.parent == target.node.span.start);
@@ -92,20 +94,29 @@ impl Recovery<'_> {
             self.faults.push(self.source.fault(describe(&target.path), span, kind));
         }
         let Some(parent) = target.parent else { return false };
+        let path = describe(&target.path);
+        let earlier = self.blanked.iter().find(|b| b.path == path).map(|b| b.parent);
         let meant = match self.faults.get(had_faults).map(|f| &f.kind) {
             Some(FaultKind::UnknownField { name, known }) => nearest(name, known.iter().map(String::as_str)),
             _ => target.key,
         };
-        self.blanked.push(Blanked {
-            path: describe(&target.path),
-            parent: parent.span.start,
-            meant: meant.map(str::to_owned),
-        });
-        // Every character becomes as many blanks as it has bytes, so that spans stay true; line ends stay too.
-        let blank: String =
-            self.text[target.entry.clone()].bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect();
-        self.text.replace_range(target.entry, &blank);
+        self.blanked.push(Blanked { path, parent: parent.span.start, meant: meant.map(str::to_owned) });
+        // A value of the right kind in its place keeps the section around it, so that its other fields are checked.
+        if let (Some(stand_in), None) = (stand_in, earlier) {
+            if stand_in.len() <= target.node.span.len() {
+                self.blank(target.node.span.clone(), stand_in);
+                return true;
+            }
+        }
+        self.blank(target.entry, "");
         true
+    }
+
+    /// Overwrites bytes with some text and as many blanks as keep all spans true; line ends stay.
+    fn blank(&mut self, range: Range<usize>, text: &str) {
+        let rest = self.text.as_bytes()[range.start + text.len()..range.end].iter();
+        let blanks: String = rest.map(|&b| if b == b'\n' { '\n' } else { ' ' }).collect();
+        self.text.replace_range(range, &format!("{text}{blanks}"));
     }
 
     fn excused<'b>(&'b self, node: &'b Node) -> impl Iterator<Item = &'b str> {
@@ -140,6 +151,22 @@ impl Recovery<'_> {
                 hint: None,
             },
         })
+    }
+}
+
+/// A value of the kind that was expected, for leaves.
+fn stand_in(code: &Error, node: &Node) -> Option<&'static str> {
+    match code {
+        Error::ExpectedInteger
+        | Error::IntegerOutOfBounds
+        | Error::InvalidIntegerDigit { .. }
+        | Error::ExpectedFloat => Some("1"),
+        // `1.5` for an integer.
+        Error::ExpectedComma if node.close.is_none() => Some("1"),
+        Error::ExpectedBoolean => Some("true"),
+        Error::ExpectedString => Some("\"\""),
+        Error::ExpectedArray => Some("[]"),
+        _ => None,
     }
 }
 

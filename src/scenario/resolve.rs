@@ -13,7 +13,7 @@ use super::spec::{ActivationSpec, DataSpec, InitialSpec, NetworkSpec, REQUIRED_S
 use super::{DescentRun, Method, Scenario};
 use crate::data::Data;
 use crate::net::init::{self, Sampler};
-use crate::net::{Activation, Network, PiecewisePolynomial, Smooth};
+use crate::net::{Activation, ActivationError, Network, PiecewisePolynomial, Smooth};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::path::Path;
@@ -246,13 +246,27 @@ fn build_activation(report: &mut Report, spec: &ActivationSpec) -> Option<(Activ
             match PiecewisePolynomial::new(breakpoints.clone(), pieces.clone()) {
                 Ok(polynomial) => Activation::Piecewise(polynomial),
                 Err(error) => {
-                    report.push("activation", FaultKind::Activation(error));
+                    report.push(&activation_place(&error, breakpoints), FaultKind::Activation(error));
                     return None;
                 }
             }
         }
     };
     Some((activation, 0.0))
+}
+
+/// The path of what an activation's fault is about.
+fn activation_place(error: &ActivationError, breakpoints: &[f64]) -> String {
+    match error {
+        ActivationError::Unsorted { index, .. } => format!("activation.breakpoints[{index}]"),
+        ActivationError::Discontinuous { at, .. } => {
+            let index = breakpoints.iter().position(|b| b == at).unwrap_or(0);
+            format!("activation.breakpoints[{index}]")
+        }
+        ActivationError::EmptyPiece { piece } => format!("activation.pieces[{piece}]"),
+        ActivationError::PieceCount { .. } => "activation.pieces".to_owned(),
+        ActivationError::NotFinite { .. } => "activation".to_owned(),
+    }
 }
 
 /// The network, if all it is made of is right.

@@ -1,0 +1,75 @@
+//! `gradflow check`: parse and resolve only.
+
+use super::exit::Exit;
+use super::{CliError, Common, Overrides};
+use clap::Args;
+use gradflow::scenario::Sizes;
+use serde::Serialize;
+use std::io::Write;
+
+/// Parse a scenario and say how large it is, or what is wrong with it
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// A RON file or the name of an embedded scenario
+    scenario: String,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// What `--json` writes.
+#[derive(Debug, Serialize)]
+struct Checked<'a> {
+    schema: u32,
+    scenario: &'a str,
+    parameters: usize,
+    targets: usize,
+    overparametrised: bool,
+    surfaces: usize,
+    gram_bytes: f64,
+    activation_bytes: f64,
+}
+
+impl Check {
+    pub fn run(&self, common: &Common) -> Result<Exit, CliError> {
+        let scenario = self.overrides.load(&self.scenario)?;
+        let problem = &scenario.problem;
+        let sizes = Sizes::of(&problem.network, problem.data.n_samples());
+        let mut out = std::io::stdout().lock();
+        if common.json {
+            let checked = Checked {
+                schema: 1,
+                scenario: &problem.name,
+                parameters: sizes.parameters,
+                targets: sizes.targets,
+                overparametrised: sizes.is_overparametrised(),
+                surfaces: sizes.surfaces,
+                gram_bytes: sizes.gram_bytes,
+                activation_bytes: sizes.activation_bytes,
+            };
+            serde_json::to_writer(&mut out, &checked).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+            return Ok(Exit::Ok);
+        }
+        let relation = if sizes.is_overparametrised() { "yes" } else { "no: the theorem promises nothing" };
+        let tracked = if scenario.plan.track_ntk { "" } else { " (not tracked)" };
+        writeln!(out, "{}: no faults", problem.name)?;
+        writeln!(out, "  parameters P          {}", sizes.parameters)?;
+        writeln!(out, "  targets nM            {}", sizes.targets)?;
+        writeln!(out, "  P >= nM               {relation}")?;
+        writeln!(out, "  switching surfaces    {}", sizes.surfaces)?;
+        writeln!(out, "  memory, Gram          {}{tracked}", in_units(sizes.gram_bytes))?;
+        writeln!(out, "  memory, activations   {}", in_units(sizes.activation_bytes))?;
+        Ok(Exit::Ok)
+    }
+}
+
+fn in_units(bytes: f64) -> String {
+    let (mut value, mut unit) = (bytes, "B");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, larger);
+    }
+    if unit == "B" { format!("{value} B") } else { format!("{value:.1} {unit}") }
+}

@@ -1,0 +1,164 @@
+//! The command line: arguments, dispatch, and how errors are shown.
+//!
+//! Each command has a file with its arguments and a `run`. Data go to stdout, all else to stderr.
+
+mod check;
+mod exit;
+mod list;
+mod show;
+
+use self::exit::Exit;
+use clap::{Args, Parser, Subcommand};
+use gradflow::scenario::{Scenario, ScenarioError};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode, ThemeCharacters, ThemeStyles,
+};
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+/// Exact gradient flow of neural networks with piecewise-polynomial activations.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    List(list::List),
+    Show(show::Show),
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// Use N threads; 0 means one per core
+    #[arg(long, value_name = "N", default_value_t = 0, global = true)]
+    threads: usize,
+    /// Write nothing to stderr but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Write the summary to stdout as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Overrides of scenario fields.
+#[derive(Debug, Args)]
+struct Overrides {
+    /// Override a scenario field, for example flow.rtol=1e-9; may be repeated
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    set: Vec<String>,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// The scenario is at fault.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the program and gives its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed stream cannot be told about.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::BadInput } else { Exit::Ok }.into();
+        }
+    };
+    match run(&cli) {
+        Ok(exit) => exit,
+        // A reader such as `head` that has seen enough is no fault.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error @ CliError::Output(_)) => {
+            eprintln!("error: {error}");
+            Exit::Stopped
+        }
+        Err(CliError::Scenario(error)) => {
+            report(&error);
+            Exit::BadInput
+        }
+    }
+    .into()
+}
+
+fn run(cli: &Cli) -> Result<Exit, CliError> {
+    match &cli.command {
+        Command::Check(check) => check.run(&cli.common),
+        Command::List(list) => list.run(&cli.common),
+        Command::Show(show) => show.run(&cli.common),
+    }
+}
+
+impl Overrides {
+    fn load(&self, scenario: &str) -> Result<Scenario, ScenarioError> {
+        Scenario::load(scenario, &self.set)
+    }
+}
+
+/// Writes an error to stderr; every fault with its source line.
+fn report(error: &ScenarioError) {
+    match error {
+        ScenarioError::Faults(faults) => {
+            for fault in faults {
+                show(fault);
+            }
+            let plural = if faults.len() == 1 { "fault" } else { "faults" };
+            eprintln!("{} {plural} in the scenario", faults.len());
+        }
+        other => show(other),
+    }
+}
+
+fn show(diagnostic: &dyn Diagnostic) {
+    let has_colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let theme = GraphicalTheme {
+        characters: ThemeCharacters { error: "error:".to_owned(), ..ThemeCharacters::unicode() },
+        styles: if has_colour { ThemeStyles::ansi() } else { ThemeStyles::none() },
+    };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_wrap_lines(false)
+        .without_cause_chain()
+        .without_syntax_highlighting();
+    let mut text = String::new();
+    match handler.render_report(&mut text, &WithoutHelp(diagnostic)) {
+        Ok(()) => eprintln!("{}", text.trim()),
+        Err(_) => eprintln!("error: {diagnostic}"),
+    }
+    if let Some(hint) = diagnostic.help() {
+        eprintln!("  hint: {hint}");
+    }
+}
+
+/// A diagnostic whose help is shown apart, where it is called a hint.
+#[derive(Debug)]
+struct WithoutHelp<'a>(&'a dyn Diagnostic);
+
+impl fmt::Display for WithoutHelp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl std::error::Error for WithoutHelp<'_> {}
+
+impl Diagnostic for WithoutHelp<'_> {
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.0.source_code()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.0.labels()
+    }
+}

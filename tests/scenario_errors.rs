@@ -1,0 +1,382 @@
+//! Every kind of bad scenario is refused with what is wrong, where, what was expected and found, and a hint; all
+//! faults of a file come at once, and the program ends with code 2 and an empty stdout.
+
+use assert_cmd::Command;
+use gradflow::scenario::{Folder, Scenario, ScenarioError, Source};
+use std::path::Path;
+
+/// A right scenario, one section a line, with one line replaced (or added, if the section is not there).
+fn with(section: &str, text: &str) -> String {
+    let right = [
+        ("data", "data: Inline(x: [[1, 0], [0, 1]], y: [[1], [2]]),"),
+        ("network", "network: Dense(hidden: [2]),"),
+        ("activation", "activation: Relu,"),
+        ("flow", "flow: (until: [Time(1)]),"),
+        ("other", ""),
+    ];
+    let lines = right.map(|(name, line)| if name == section { text } else { line });
+    format!("(\n{}\n)\n", lines.join("\n"))
+}
+
+fn faults_in(text: &str, folder: &Path) -> String {
+    let source = Source::new("bad.ron", text);
+    match Scenario::from_source(source, &Folder::Disk(folder.to_path_buf()), &[]) {
+        Ok(_) => panic!("this was accepted:\n{text}"),
+        Err(error @ ScenarioError::Faults(_)) => error.to_string(),
+        Err(error) => panic!("expected faults of the text, found {error}"),
+    }
+}
+
+fn faults(text: &str) -> String {
+    faults_in(text, Path::new("."))
+}
+
+/// The one section is wrong, and this is the whole message.
+#[track_caller]
+fn expect(section: &str, text: &str, message: &str) {
+    assert_eq!(faults(&with(section, text)), message, "{text}");
+}
+
+#[test]
+fn the_right_scenario_of_these_tests_is_right() {
+    let source = Source::new("right.ron", with("", ""));
+    assert!(Scenario::from_source(source, &Folder::Embedded, &[]).is_ok());
+}
+
+#[test]
+fn an_unknown_field_is_placed_and_the_nearest_one_named() {
+    expect(
+        "flow",
+        "flow: (until: [Time(1)], rtoll: 1e-8),",
+        "bad.ron:5:26: flow.rtoll: unknown field `rtoll`, expected one of `until`, `method`, `rtol`, `atol`, \
+         `max_steps`\n  hint: did you mean `rtol`?",
+    );
+}
+
+#[test]
+fn an_unknown_variant_is_placed_and_the_nearest_one_named() {
+    let message = faults(&with("flow", "flow: (until: [Time(1)], method: Tsit),"));
+    assert!(message.starts_with("bad.ron:5:34: flow.method: unknown variant `Tsit`, expected one of `Auto`"));
+    assert!(message.ends_with("hint: did you mean `Tsit5`?"), "{message}");
+    expect(
+        "network",
+        "network: Residual(layers: 2),",
+        "bad.ron:3:10: network: unknown variant `Residual`, expected `Dense`",
+    );
+}
+
+#[test]
+fn a_wrong_type_says_what_was_expected_and_found() {
+    expect("other", "seed: -1,", "bad.ron:6:7: seed: expected an integer of at least 0, found `-1`");
+    expect("other", "seed: 1.5,", "bad.ron:6:7: seed: expected an integer of at least 0, found `1.5`");
+    expect("other", "name: 3,", "bad.ron:6:7: name: expected a string in double quotes, found `3`");
+    expect("other", "ntk: (track: 1),", "bad.ron:6:14: ntk.track: expected true or false, found `1`");
+    expect("other", "initial: Positive(1),", "bad.ron:6:10: initial: expected 2 values, found `Positive(1)`");
+    expect(
+        "activation",
+        "activation: LeakyRelu,",
+        "bad.ron:4:13: activation: expected a value in (..) behind the name, found `LeakyRelu`",
+    );
+    expect(
+        "activation",
+        "activation: LeakyRelu(\"a\"),",
+        "bad.ron:4:23: activation[0]: expected a number, found `\"a\"`",
+    );
+    expect(
+        "activation",
+        "activation: LeakyRelu(1, 2),",
+        "bad.ron:4:26: activation[1]: expected no further value, found `2`",
+    );
+    expect(
+        "network",
+        "network: Dense(hidden: [-3]),",
+        "bad.ron:3:25: network.hidden[0]: expected an integer of at least 0, found `-3`",
+    );
+    expect("network", "network: Dense(hidden: 3),", "bad.ron:3:24: network.hidden: expected a list in [..], found `3`");
+    expect(
+        "data",
+        "data: Ball(2, 2, 1),",
+        "bad.ron:2:12: data[0]: expected a field with its name, as in `name: value`, found `2`",
+    );
+}
+
+#[test]
+fn all_missing_fields_and_sections_are_named() {
+    expect("data", "data: Ball(samples: 3),", "bad.ron:2:7: data: missing fields: `inputs`, `outputs`");
+    expect("other", "descent: [(step: 0.1)],", "bad.ron:6:11: descent[0]: missing field: `steps`");
+    assert_eq!(faults("(seed: 1)"), "bad.ron:1:1: missing fields: `data`, `network`, `activation`");
+}
+
+#[test]
+fn a_field_given_twice_is_refused() {
+    expect("other", "seed: 1, seed: 2,", "bad.ron:6:10: seed: field `seed` is given twice");
+}
+
+#[test]
+fn broken_syntax_is_placed() {
+    assert_eq!(
+        faults("(\n  seed: 1\n  name: \"a\"\n)"),
+        "bad.ron:3:3: syntax error: expected `,` or `)`, found `name:`"
+    );
+    assert_eq!(faults("(flow: (until: [Time(1)),\n)"), "bad.ron:1:24: syntax error: expected `,` or `]`, found `),`");
+}
+
+#[test]
+fn empty_data_are_refused() {
+    expect(
+        "data",
+        "data: Ball(samples: 0, inputs: 0, outputs: 0),",
+        "bad.ron:2:21: data.samples: expected at least 1, found 0\n\
+         bad.ron:2:32: data.inputs: expected at least 1, found 0\n\
+         bad.ron:2:44: data.outputs: expected at least 1, found 0",
+    );
+    expect(
+        "data",
+        "data: Inline(x: [], y: [[]]),",
+        "bad.ron:2:17: data.x: expected at least one row, found none\n\
+         bad.ron:2:24: data.y: expected as many rows as x, which has 0, found 1\n\
+         bad.ron:2:25: data.y[0]: expected at least one value, found none",
+    );
+}
+
+#[test]
+fn a_width_of_zero_is_refused() {
+    expect(
+        "network",
+        "network: Dense(hidden: [3, 0]),",
+        "bad.ron:3:28: network.hidden[1]: expected at least 1 unit, found 0",
+    );
+}
+
+#[test]
+fn a_discontinuous_activation_names_the_breakpoint_and_the_jump() {
+    expect(
+        "activation",
+        "activation: PiecewisePolynomial(breakpoints: [0, 1], pieces: [[0], [0, 1], [0.5, 1]]),",
+        "bad.ron:4:50: activation.breakpoints[1]: not continuous at breakpoint 1: 1 from the left, 1.5 from the right \
+         (jump 5e-1)\n  hint: coefficients are low order first; neighbouring pieces must agree at their breakpoint",
+    );
+}
+
+#[test]
+fn breakpoints_must_increase_and_match_the_pieces() {
+    expect(
+        "activation",
+        "activation: PiecewisePolynomial(breakpoints: [1, 0], pieces: [[0], [0], [0]]),",
+        "bad.ron:4:50: activation.breakpoints[1]: breakpoints must increase strictly, but breakpoint 1 is 0 after 1",
+    );
+    expect(
+        "activation",
+        "activation: PiecewisePolynomial(breakpoints: [0], pieces: [[0]]),",
+        "bad.ron:4:59: activation.pieces: 1 breakpoints need 2 pieces, found 1",
+    );
+}
+
+#[test]
+fn theta_of_the_wrong_length_names_p() {
+    // P = 2·2 + 2 + 2·1 + 1.
+    expect(
+        "other",
+        "initial: Inline([1, 2, 3]),",
+        "bad.ron:6:10: initial: expected P = 9 parameters, found 3\n  \
+         hint: layer by layer W row-major (out × in), then b, then the layer's slope if Prelu",
+    );
+}
+
+#[test]
+fn tolerances_and_stops_out_of_range_are_refused() {
+    expect(
+        "flow",
+        "flow: (until: [Time(-1), Loss(0), LossRatio(2), GradientNorm(NaN)], rtol: 0, atol: -1, max_steps: 0),",
+        "bad.ron:5:21: flow.until[0][0]: expected a positive number, found -1\n\
+         bad.ron:5:31: flow.until[1][0]: expected a positive number, found 0\n\
+         bad.ron:5:45: flow.until[2][0]: expected a fraction of the initial loss between 0 and 1, found 2\n\
+         bad.ron:5:62: flow.until[3][0]: expected a positive number, found NaN\n\
+         bad.ron:5:75: flow.rtol: expected a positive number, found 0\n\
+         bad.ron:5:84: flow.atol: expected a number of at least 0, found -1\n\
+         bad.ron:5:99: flow.max_steps: expected at least 1, found 0",
+    );
+    expect(
+        "flow",
+        "flow: (until: []),",
+        "bad.ron:5:15: flow.until: expected at least one stop, found none\n  hint: for example until: [Time(10.0)]",
+    );
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused_wherever_they_stand() {
+    expect(
+        "activation",
+        "activation: LeakyRelu(NaN),",
+        "bad.ron:4:23: activation[0]: expected a finite number, found NaN",
+    );
+    expect(
+        "data",
+        "data: Inline(x: [[1, inf], [0, 1]], y: [[NaN], [2]]),",
+        "bad.ron:2:22: data.x[0][1]: expected a finite number, found inf\n\
+         bad.ron:2:42: data.y[0][0]: expected a finite number, found NaN",
+    );
+    expect("other", "initial: Normal(inf),", "bad.ron:6:17: initial[0]: expected a number of at least 0, found inf");
+    expect(
+        "other",
+        "ntk: (memory_limit_gib: NaN),",
+        "bad.ron:6:25: ntk.memory_limit_gib: expected a positive number, found NaN",
+    );
+}
+
+#[test]
+fn ragged_rows_are_named() {
+    expect(
+        "data",
+        "data: Inline(x: [[1, 0], [0]], y: [[1], [2], [3]]),",
+        "bad.ron:2:26: data.x[1]: expected 2 values as in the first row, found 1\n\
+         bad.ron:2:35: data.y: expected as many rows as x, which has 2, found 3",
+    );
+}
+
+#[test]
+fn a_missing_data_file_is_named() {
+    let message = faults(&with("data", "data: Npy(x: \"nowhere-x.npy\", y: \"nowhere-y.npy\"),"));
+    assert!(message.contains("bad.ron:2:14: data.x: cannot read `nowhere-x.npy`: "), "{message}");
+    assert!(message.contains("bad.ron:2:34: data.y: cannot read `nowhere-y.npy`: "), "{message}");
+    assert!(message.contains("hint: paths are relative to the scenario's folder"), "{message}");
+}
+
+#[test]
+fn csv_faults_name_column_line_and_cell() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::write(folder.path().join("d.csv"), "width,height\n1,2\n3,tall\n").expect("it can be written to");
+    let csv = |inputs: &str| {
+        let section = format!("data: Csv(path: \"d.csv\", inputs: [\"{inputs}\"], outputs: [\"height\"]),");
+        faults_in(&with("data", &section), folder.path())
+    };
+    let cell = "bad.ron:2:17: data.path: d.csv:3, column 2 (`height`): expected a finite number, found `tall`";
+    assert_eq!(csv("width"), cell);
+    assert_eq!(
+        csv("widht"),
+        format!(
+            "{cell}\nbad.ron:2:35: data.inputs[0]: `d.csv` has no column `widht`, expected one of `width`, `height`\n  \
+             hint: did you mean `width`?"
+        )
+    );
+}
+
+#[test]
+fn a_file_that_is_no_array_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::write(folder.path().join("t.npy"), "not an array").expect("it can be written to");
+    let message = faults_in(&with("other", "initial: Npy(\"t.npy\"),"), folder.path());
+    assert!(message.starts_with("bad.ron:6:14: initial[0]: cannot read `t.npy`: "), "{message}");
+}
+
+#[test]
+fn save_times_must_be_one_kind_in_order_and_have_a_horizon() {
+    expect(
+        "other",
+        "save: (times: [-1, 3, 2], every: 0),",
+        "bad.ron:6:7: save: expected one of `times`, `every`, `count`, `log`, found times and every\n\
+         bad.ron:6:16: save.times[0]: expected a time of at least 0, found -1\n\
+         bad.ron:6:23: save.times[2]: expected a time after 3, found 2\n\
+         bad.ron:6:34: save.every: expected a positive number, found 0",
+    );
+    let text = with("flow", "flow: (until: [Loss(1)]), save: (log: 5),");
+    assert_eq!(
+        faults(&text),
+        "bad.ron:5:39: save.log: `log` divides the time horizon, but `flow.until` has no `Time(..)`\n  \
+         hint: add Time(..) to flow.until, or use `times` or `every`"
+    );
+}
+
+#[test]
+fn negative_step_sizes_are_refused() {
+    expect(
+        "other",
+        "descent: [(step: -0.1, steps: 0)],",
+        "bad.ron:6:18: descent[0].step: expected a positive number, found -0.1\n\
+         bad.ron:6:31: descent[0].steps: expected at least 1, found 0",
+    );
+}
+
+#[test]
+fn too_much_memory_for_the_gram_matrix_is_refused_with_estimate_and_limit() {
+    let text = with("data", "data: Ball(samples: 4000, inputs: 2, outputs: 5),");
+    let message = faults(&text);
+    // Three 20000 × 20000 matrices of 8 bytes are 8.94 GiB.
+    let expected = "bad.ron:2:7: data: the Gram matrix of 20000 targets needs 8.94 GiB, the limit is 4 GiB\n  \
+                    hint: leave the spectrum out with ntk: (track: false), or raise ntk.memory_limit_gib";
+    assert_eq!(message, expected);
+    let untracked = text.replace("activation", "ntk: (track: false), activation");
+    assert!(Scenario::from_source(Source::new("big.ron", untracked), &Folder::Embedded, &[]).is_ok());
+}
+
+#[test]
+fn all_faults_of_a_file_come_at_once_without_those_that_only_follow() {
+    let text = "(
+    seed: -1,
+    data: Ball(samples: \"a\", inputs: 0, outputs: 1),
+    network: Dense(hidden: [32, 0, 2.5], bias: none),
+    activation: LeakyRelu(\"a\"),
+    flow: (untl: [Time(1)], rtol: 0),
+    save: (count: -5),
+    colour: 3,
+)";
+    let places: Vec<String> = faults(text)
+        .lines()
+        .filter(|l| !l.contains("hint"))
+        .map(|l| l.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "bad.ron:2:11 seed",
+        "bad.ron:3:25 data.samples",
+        "bad.ron:3:38 data.inputs",
+        "bad.ron:4:33 network.hidden[1]",
+        "bad.ron:4:36 network.hidden[2]",
+        "bad.ron:4:48 network.bias",
+        "bad.ron:5:27 activation[0]",
+        "bad.ron:6:12 flow.untl",
+        "bad.ron:6:35 flow.rtol",
+        "bad.ron:7:19 save.count",
+        "bad.ron:8:5 colour",
+    ];
+    assert_eq!(places, expected);
+}
+
+#[test]
+fn the_program_ends_with_code_2_and_shows_the_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("bad.ron");
+    std::fs::write(&file, with("flow", "flow: (until: [Time(1)], rtol: 0),")).expect("it can be written to");
+    let output =
+        Command::cargo_bin("gradflow").expect("it is built").arg("check").arg(&file).output().expect("it runs");
+    let stderr = String::from_utf8(output.stderr).expect("messages are UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(output.stdout.is_empty());
+    assert!(stderr.contains("bad.ron:5:32: flow.rtol: expected a positive number, found 0"), "{stderr}");
+    assert!(stderr.contains("5 │ flow: (until: [Time(1)], rtol: 0),"), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "no colour where stderr is no terminal: {stderr:?}");
+}
+
+#[test]
+fn unknown_names_and_wrong_overrides_end_with_code_2_and_a_hint() {
+    let run = |arguments: &[&str]| {
+        let output = Command::cargo_bin("gradflow").expect("it is built").args(arguments).output().expect("it runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("messages are UTF-8"))
+    };
+    for (arguments, message) in [
+        (
+            &["check", "quikstart"][..],
+            "`quikstart` is neither a file nor an embedded scenario\n  hint: did you mean `quickstart`?",
+        ),
+        (&["check", "relu", "--set", "flow.rtol"], "--set flow.rtol: expected key.path=value, found no `=`"),
+        (
+            &["check", "relu", "--set", "flow.rtol=-1"],
+            "--set flow.rtol=-1: flow.rtol: expected a positive number, found -1",
+        ),
+        (&["check", "relu", "--set", "flow.rtoll=1"], "--set flow.rtoll=1: flow.rtoll: unknown field `rtoll`"),
+        (&["chek"], "unrecognized subcommand"),
+    ] {
+        let (code, stderr) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}");
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
+    }
+}
