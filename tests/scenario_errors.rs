@@ -96,7 +96,17 @@ fn a_wrong_type_says_what_was_expected_and_found() {
     expect(
         "data",
         "data: Ball(2, 2, 1),",
-        "bad.ron:2:12: data[0]: expected a field with its name, as in `name: value`, found `2`",
+        "bad.ron:2:7: data: expected fields with their names, as in `(name: value)`, found `Ball(2, 2, 1)`",
+    );
+}
+
+#[test]
+fn a_name_is_expected_where_there_are_choices() {
+    expect("flow", "flow: (until: [1]),", "bad.ron:5:16: flow.until[0]: expected a name, found `1`");
+    expect(
+        "flow",
+        "flow: (1, 2),",
+        "bad.ron:5:7: flow: expected fields with their names, as in `(name: value)`, found `(1, 2)`",
     );
 }
 
@@ -378,5 +388,21 @@ fn unknown_names_and_wrong_overrides_end_with_code_2_and_a_hint() {
         let (code, stderr) = run(arguments);
         assert_eq!(code, Some(2), "{arguments:?}");
         assert!(stderr.contains(message), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn no_damage_to_a_text_is_met_with_silence_or_a_panic() {
+    let damages = ["", "é", "(", ")", "\"", ",", "-", "x", "[", " "];
+    for name in ["one-neuron", "tanh-plus-identity", "many-breakpoints", "deep-linear"] {
+        let text = gradflow::scenario::open(name).expect("it is embedded").0.text().to_owned();
+        for (at, c) in text.char_indices() {
+            for damage in damages {
+                let damaged = format!("{}{damage}{}", &text[..at], &text[at + c.len_utf8()..]);
+                if let Err(error) = Scenario::from_source(Source::new("bad.ron", damaged), &Folder::Embedded, &[]) {
+                    assert!(error.to_string().starts_with("bad.ron:"), "{name}, {damage} at {at}: {error}");
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::sliding::{SlideSystem, TangentBuffers};
 use crate::data::{Data, MergedData};
 use crate::net::{Backward, Batch, Forward, Held, Network};
 use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin};
-use crate::vector::norm;
+use crate::vector::{all_finite, max_abs, norm};
 use std::sync::Arc;
 
 /// Power iterations on the first call for a decay rate, and on later (warm) ones.
@@ -31,6 +31,7 @@ pub struct FlowField {
     slide: SlideSystem,
     /// (switch, δ) of the sliding units.
     delta: Vec<(usize, f64)>,
+    rates_held: Vec<f64>,
     buffers: TangentBuffers,
     projection: (SlideSystem, Forward, Vec<Held>),
     value_scratch: [Vec<f64>; 2],
@@ -70,6 +71,7 @@ impl FlowField {
             residual_seed: vec![0.0; batch.n_outputs()],
             slide: SlideSystem::default(),
             delta: Vec::new(),
+            rates_held: Vec::new(),
             buffers: TangentBuffers::default(),
             projection: (SlideSystem::default(), Forward::default(), Vec::new()),
             value_scratch: [Vec::new(), Vec::new()],
@@ -215,29 +217,32 @@ impl PiecewiseField for FlowField {
         hold(batch, y, mode.sliding(), &mut self.held);
         batch.forward(y, mode.pieces(), &self.held, &mut self.forward);
         weigh_residual(&self.data, &self.forward.f, &mut self.residual_seed);
-        batch.backward(y, &self.forward, &self.residual_seed, &[], &mut self.backward, dy);
-        self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
-        let buffers = &mut self.buffers;
-        if mode.sliding().is_empty() {
-            self.delta.clear();
+        self.delta.clear();
+        if !mode.sliding().is_empty() {
+            batch.backpropagate(y, &self.forward, &self.residual_seed, &[], &mut self.backward);
+            self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
+            self.slide.rates_of_gradient(
+                batch,
+                &self.forward,
+                &self.backward,
+                &self.residual_seed,
+                &mut self.rates_held,
+            );
+            self.slide.solve_for_rates(|e| self.rates_held[e], &mut self.delta);
         } else {
-            buffers.resize(batch, y.len());
-            batch.tangent(y, &self.forward, dy, &mut buffers.dz, &mut buffers.df, &mut buffers.scratch);
-            self.slide.solve_for_rates(|j| buffers.dz[j], &mut self.delta);
-            batch.backward(y, &self.forward, &self.residual_seed, &self.delta, &mut self.backward, dy);
+            self.slide.clear();
         }
+        batch.backward(y, &self.forward, &self.residual_seed, &self.delta, &mut self.backward, dy);
         dy.iter_mut().for_each(|d| *d = -*d);
         for layer in 1..=batch.network().n_hidden() {
             let range = batch.layer_range(layer);
-            let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-            self.layer_scale[layer - 1] = largest(&self.forward.z[range.clone()]);
-            self.layer_mu[layer - 1] = largest(&self.backward.mu[range]);
+            self.layer_scale[layer - 1] = max_abs(&self.forward.z[range.clone()]);
+            self.layer_mu[layer - 1] = max_abs(&self.backward.mu[range]);
         }
-        // Sums carry every NaN and infinity along; finite sums mean finite terms (or terms far beyond any use).
-        if !self.forward.f.iter().sum::<f64>().is_finite() {
+        if !all_finite(&self.forward.f) {
             return Err(NonFinite { what: "the network output".into() });
         }
-        if !dy.iter().sum::<f64>().is_finite() {
+        if !all_finite(dy) {
             return Err(NonFinite { what: "the gradient".into() });
         }
         Ok(())
@@ -289,15 +294,12 @@ impl PiecewiseField for FlowField {
         system.assemble(batch, y, forward, contacts.iter().map(|c| c.switch));
         let breakpoints = batch.network().activation().breakpoints();
         // Each contact's distance from its breakpoint plays the part of a rate that has to vanish.
-        let offset = |j: usize| {
-            let at = contacts.partition_point(|c| c.switch < j);
-            forward.z[j] - breakpoints[usize::from(contacts[at].breakpoint)]
-        };
+        let offset = |e: usize| forward.z[contacts[e].switch] - breakpoints[usize::from(contacts[e].breakpoint)];
         buffers.resize(batch, y.len());
         let TangentBuffers { grad, zeros, backward, seeds, .. } = buffers;
         system.solve_for_rates(offset, seeds);
         batch.backward(y, forward, zeros, seeds, backward, grad);
-        if !grad.iter().sum::<f64>().is_finite() {
+        if !all_finite(grad) {
             return Err(NonFinite { what: "the projection onto the sliding surfaces".into() });
         }
         y.iter_mut().zip(&*grad).for_each(|(y, g)| *y += g);

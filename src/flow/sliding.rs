@@ -4,7 +4,7 @@
 //! the equivalent-control (Utkin) solution ż_e = 0 for all e, which for one unit is Filippov's. δ are seeds injected
 //! into the backward pass; V is never formed.
 
-use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, cross_gram};
+use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, gradient_products, switch_gram};
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{Mat, MatMut, MatRef, Side};
 
@@ -27,7 +27,7 @@ impl SlideSystem {
         self.switches.clear();
         self.switches.extend(switches);
         self.probes.switches(batch, theta, forward, &self.switches);
-        cross_gram(batch, forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gamma);
+        switch_gram(batch, forward, &self.probes, &mut self.scratch, &mut self.gamma);
         self.factor = None;
         if self.switches.is_empty() {
             return;
@@ -51,6 +51,25 @@ impl SlideSystem {
         }
     }
 
+    /// Forgets all switches.
+    pub fn clear(&mut self) {
+        self.switches.clear();
+        self.factor = None;
+    }
+
+    /// V·∇L for the gradient whose seeds a backward pass has left in `backward`, without that gradient:
+    /// ⟨∇z_e, ∇L⟩ = Σ_l ⟨seed_l(e), Σ_j ∂L/∂z_l(j)·k_l(j, e)⟩ with the sample kernels k_l of Γ.
+    pub fn rates_of_gradient(
+        &mut self,
+        batch: &Batch,
+        forward: &Forward,
+        backward: &Backward,
+        output_seed: &[f64],
+        rates: &mut Vec<f64>,
+    ) {
+        gradient_products(batch, forward, backward, output_seed, &self.probes, &mut self.scratch, rates);
+    }
+
     /// Switches of the system, sorted.
     pub fn switches(&self) -> &[usize] {
         &self.switches
@@ -61,10 +80,10 @@ impl SlideSystem {
         &self.probes
     }
 
-    /// Solves Γδ = −V·direction given the rates V·direction of all switches; writes (switch, δ), sorted by switch.
+    /// Solves Γδ = −V·direction given the entries of V·direction, in the order of the switches; writes (switch, δ), sorted by switch.
     pub fn solve_for_rates(&self, rates: impl Fn(usize) -> f64, seeds: &mut Vec<(usize, f64)>) {
         seeds.clear();
-        seeds.extend(self.switches.iter().map(|&j| (j, -rates(j))));
+        seeds.extend(self.switches.iter().enumerate().map(|(e, &j)| (j, -rates(e))));
         if let Some(factor) = &self.factor {
             let mut rhs = Mat::from_fn(seeds.len(), 1, |e, _| seeds[e].1);
             factor.solve_in_place(rhs.as_mut());
@@ -95,7 +114,7 @@ impl SlideSystem {
         buffers.resize(batch, direction.len());
         let TangentBuffers { dz, df, scratch, grad, zeros, backward, seeds } = buffers;
         batch.tangent(theta, forward, direction, dz, df, scratch);
-        self.solve_for_rates(|j| dz[j], seeds);
+        self.solve_for_rates(|e| dz[self.switches[e]], seeds);
         batch.backward(theta, forward, zeros, seeds, backward, grad);
         direction.iter_mut().zip(&*grad).for_each(|(d, g)| *d += g);
     }

@@ -17,7 +17,7 @@ pub enum Sampler {
     Normal(f64),
     /// W, b ~ U(±bound).
     Uniform(f64),
-    /// W_1 = 0, b = 0, all other weights positive (Chatterjee 2022, Theorem 2.1).
+    /// W_1 = 0, b = 0, all other weights positive (Chatterjee, arXiv:2203.16462).
     ///
     /// Entries are U(½, 3/2) times a scale, so that units differ: equal ones would stay equal for ever.
     Positive {

@@ -7,7 +7,8 @@
 //!
 //! the last sum running over learned slopes. The NTK Gram matrix and the Gram matrix of sliding surfaces are both of this form.
 
-use super::pass::{Batch, Forward};
+use super::pass::{Backward, Batch, Forward};
+use crate::vector::dot;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
@@ -16,6 +17,8 @@ use faer::{Accum, MatMut, MatRef, Par};
 pub struct Probes {
     /// Sample of each probe.
     samples: Vec<usize>,
+    /// Unit of each probe in its own layer, for probes of switches.
+    units: Vec<usize>,
     /// For each layer (from 0), the first probe that reaches it.
     first: Vec<usize>,
     /// For each layer, the seeds of probes `first..`, one column each (width × count).
@@ -45,7 +48,11 @@ impl Probes {
     pub fn switches(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, switches: &[usize]) {
         let n_layers = batch.network().layout().layers().len();
         self.prepare(n_layers);
-        self.samples.extend(switches.iter().map(|&j| batch.locate(j).2));
+        for &j in switches {
+            let (_, unit, sample) = batch.locate(j);
+            self.units.push(unit);
+            self.samples.push(sample);
+        }
         for l in 0..n_layers {
             self.first[l] = switches.partition_point(|&j| batch.layer_of(j) <= l);
         }
@@ -53,8 +60,8 @@ impl Probes {
             let width = batch.network().widths()[l + 1];
             let own = self.first[l]..self.first[l + 1];
             self.seeds[l].resize((switches.len() - own.start) * width, 0.0);
-            for (column, &j) in self.seeds[l].chunks_exact_mut(width).zip(&switches[own]) {
-                column[batch.locate(j).1] = 1.0;
+            for (column, &unit) in self.seeds[l].chunks_exact_mut(width).zip(&self.units[own]) {
+                column[unit] = 1.0;
             }
         }
         self.descend(batch, theta, forward, n_layers - 1);
@@ -72,6 +79,7 @@ impl Probes {
 
     fn prepare(&mut self, n_layers: usize) {
         self.samples.clear();
+        self.units.clear();
         self.first.resize(n_layers, 0);
         self.seeds.resize_with(n_layers, Vec::new);
         self.seeds.iter_mut().for_each(Vec::clear);
@@ -108,7 +116,7 @@ impl Probes {
             for (column, &sample) in below.chunks_exact_mut(width).zip(&self.samples[deeper..]) {
                 let at = start + sample * width..start + (sample + 1) * width;
                 if by_learned {
-                    self.learned[l].push(crate::vector::dot(column, &forward.by_learned[at.clone()]));
+                    self.learned[l].push(dot(column, &forward.by_learned[at.clone()]));
                 }
                 column.iter_mut().zip(&forward.slope[at]).for_each(|(d, s)| *d *= s);
             }
@@ -143,15 +151,7 @@ pub fn cross_gram(
         if n_a == 0 || n_b == 0 {
             continue;
         }
-        let kernel: &[f64] = if l > 0 {
-            sample_kernel(batch.layer_input(forward, l), block.bias.is_some(), kernel);
-            kernel
-        } else {
-            if input_kernel.len() != n * n {
-                sample_kernel(batch.layer_input(forward, 0), block.bias.is_some(), input_kernel);
-            }
-            input_kernel
-        };
+        let kernel = layer_kernel(batch, forward, l, kernel, input_kernel);
         products.resize(n_a * n_b, 0.0);
         matmul(
             MatMut::from_column_major_slice_mut(&mut products[..n_a * n_b], n_a, n_b),
@@ -171,6 +171,106 @@ pub fn cross_gram(
             }
         }
     }
+    add_learned(a, b, rows, out);
+}
+
+/// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`cross_gram`] of the probes with themselves, but only the lower triangle. In its own
+/// layer a probe's seed is a unit vector, which leaves products only between equal units there.
+pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &mut KernelScratch, out: &mut Vec<f64>) {
+    let (rows, n) = (probes.len(), batch.n_samples());
+    out.clear();
+    out.resize(rows * rows, 0.0);
+    let KernelScratch { kernel, products, input_kernel } = scratch;
+    for (l, block) in batch.network().layout().layers().iter().enumerate() {
+        let first = probes.first[l];
+        let deeper = probes.first.get(l + 1).copied().unwrap_or(rows);
+        if first == rows {
+            continue;
+        }
+        let kernel = layer_kernel(batch, forward, l, kernel, input_kernel);
+        let width = block.n_out;
+        let (samples, units) = (&probes.samples, &probes.units);
+        for q in first..deeper {
+            let column = &kernel[samples[q] * n..(samples[q] + 1) * n];
+            for p in (q..deeper).filter(|&p| units[p] == units[q]) {
+                out[q * rows + p] += column[samples[p]];
+            }
+            let seeds = &probes.seeds[l][(deeper - first) * width..];
+            for (p, seed) in (deeper..rows).zip(seeds.chunks_exact(width)) {
+                out[q * rows + p] += seed[units[q]] * column[samples[p]];
+            }
+        }
+        let count = rows - deeper;
+        if count == 0 {
+            continue;
+        }
+        let seeds = MatRef::from_column_major_slice(&probes.seeds[l][(deeper - first) * width..], width, count);
+        products.resize(count * count, 0.0);
+        let target = MatMut::from_column_major_slice_mut(&mut products[..], count, count);
+        matmul(target, Accum::Replace, seeds.transpose(), seeds, 1.0, Par::Seq);
+        for (k, products) in products.chunks_exact(count).enumerate() {
+            let q = deeper + k;
+            let column = &kernel[samples[q] * n..(samples[q] + 1) * n];
+            let target = &mut out[q * rows + q..(q + 1) * rows];
+            for ((t, &product), &sample) in target.iter_mut().zip(&products[k..]).zip(&samples[q..]) {
+                *t += product * column[sample];
+            }
+        }
+    }
+    add_learned(probes, probes, rows, out);
+}
+
+/// ⟨∇p, g⟩ for every probe p of a switch and the gradient g whose seeds are in `backward` and `output_seed`; g itself is never formed.
+pub fn gradient_products(
+    batch: &Batch,
+    forward: &Forward,
+    backward: &Backward,
+    output_seed: &[f64],
+    probes: &Probes,
+    scratch: &mut KernelScratch,
+    out: &mut Vec<f64>,
+) {
+    let n = batch.n_samples();
+    out.clear();
+    out.resize(probes.len(), 0.0);
+    let KernelScratch { kernel, products, input_kernel } = scratch;
+    for (l, block) in batch.network().layout().layers().iter().enumerate() {
+        let first = probes.first[l];
+        if first == probes.len() {
+            continue;
+        }
+        let kernel = layer_kernel(batch, forward, l, kernel, input_kernel);
+        let width = block.n_out;
+        // Σ_j seed(j)·k(j, i) for every sample i.
+        products.resize(width * n, 0.0);
+        matmul(
+            MatMut::from_column_major_slice_mut(&mut products[..width * n], width, n),
+            Accum::Replace,
+            batch.layer_seed(backward, output_seed, l),
+            MatRef::from_column_major_slice(kernel, n, n),
+            1.0,
+            Par::Seq,
+        );
+        let deeper = probes.first.get(l + 1).copied().unwrap_or(probes.len());
+        for p in first..deeper {
+            out[p] += products[probes.samples[p] * width + probes.units[p]];
+        }
+        let seeds = &probes.seeds[l][(deeper - first) * width..];
+        for (p, seed) in (deeper..probes.len()).zip(seeds.chunks_exact(width)) {
+            out[p] += dot(seed, &products[probes.samples[p] * width..(probes.samples[p] + 1) * width]);
+        }
+        if block.slope.is_some() {
+            let range = batch.layer_range(l + 1);
+            let gradient = dot(&backward.mu[range.clone()], &forward.by_learned[range]);
+            for (p, learned) in (deeper..probes.len()).zip(&probes.learned[l]) {
+                out[p] += learned * gradient;
+            }
+        }
+    }
+}
+
+/// Adds the part of learned slopes to a Gram matrix with `rows` rows.
+fn add_learned(a: &Probes, b: &Probes, rows: usize, out: &mut [f64]) {
     for (l, (from_a, from_b)) in a.learned.iter().zip(&b.learned).enumerate() {
         for (k, &q) in from_b.iter().enumerate() {
             let column = (b.first[l + 1] + k) * rows;
@@ -178,6 +278,25 @@ pub fn cross_gram(
             target.iter_mut().zip(from_a).for_each(|(t, p)| *t += p * q);
         }
     }
+}
+
+/// The kernel between samples at the input of layer `l`; that of the data is computed once.
+fn layer_kernel<'a>(
+    batch: &Batch,
+    forward: &Forward,
+    l: usize,
+    kernel: &'a mut Vec<f64>,
+    input_kernel: &'a mut Vec<f64>,
+) -> &'a [f64] {
+    let bias = batch.network().has_bias();
+    if l > 0 {
+        sample_kernel(batch.layer_input(forward, l), bias, kernel);
+        return kernel;
+    }
+    if input_kernel.len() != batch.n_samples() * batch.n_samples() {
+        sample_kernel(batch.layer_input(forward, 0), bias, input_kernel);
+    }
+    input_kernel
 }
 
 /// AᵀA + [bias], n × n.

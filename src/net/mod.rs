@@ -8,7 +8,7 @@ pub mod network;
 pub mod pass;
 
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
-pub use kernel::{KernelScratch, Probes, cross_gram};
+pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, switch_gram};
 pub use layout::{LayerBlock, Layout};
 pub use network::{Network, NetworkError, Place};
 pub use pass::{Backward, Batch, Forward, Held};

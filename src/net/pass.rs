@@ -195,7 +195,51 @@ impl Batch {
         }
     }
 
-    /// grad = Jᵀ·output_seed + Σ_k δ_k ∇z_k, the δ_k being *injected* as extra seeds at switches (sorted by index).
+    /// Carries the output seed down to ∂/∂z and ∂/∂a of every switch; *injected* seeds δ_k (sorted by switch) are added at theirs.
+    pub fn backpropagate(
+        &self,
+        theta: &[f64],
+        forward: &Forward,
+        output_seed: &[f64],
+        injected: &[(usize, f64)],
+        out: &mut Backward,
+    ) {
+        let n = self.n_samples;
+        out.mu.resize(self.n_switches(), 0.0);
+        out.seed.resize(self.n_switches(), 0.0);
+        let mut rest = injected;
+        for (l, block) in self.network.layout().layers().iter().enumerate().skip(1).rev() {
+            let range = self.layer_range(l);
+            let (below, above) = out.seed.split_at_mut(range.end);
+            let seed = if l < self.network.n_hidden() { &above[..block.n_out * n] } else { output_seed };
+            let mu = &mut out.mu[range.clone()];
+            matmul(
+                MatMut::from_column_major_slice_mut(&mut *mu, block.n_in, n),
+                Accum::Replace,
+                block.weight_matrix(theta).transpose(),
+                MatRef::from_column_major_slice(seed, block.n_out, n),
+                1.0,
+                Par::Seq,
+            );
+            let target = &mut below[range.clone()];
+            for ((t, &m), &s) in target.iter_mut().zip(&*mu).zip(&forward.slope[range.clone()]) {
+                *t = m * s;
+            }
+            while let Some(((index, delta), head)) = rest.split_last().filter(|((i, _), _)| *i >= range.start) {
+                target[index - range.start] += delta;
+                rest = head;
+            }
+        }
+    }
+
+    /// Seeds at the outputs of layer `l` (from 0): ∂/∂z of a hidden layer, or the output seed.
+    pub fn layer_seed<'a>(&self, backward: &'a Backward, output_seed: &'a [f64], l: usize) -> MatRef<'a, f64> {
+        let hidden = l < self.network.n_hidden();
+        let seed = if hidden { &backward.seed[self.layer_range(l + 1)] } else { output_seed };
+        MatRef::from_column_major_slice(seed, self.network.widths()[l + 1], self.n_samples)
+    }
+
+    /// grad = Jᵀ·output_seed + Σ_k δ_k ∇z_k with the δ_k injected at switches (sorted by switch).
     ///
     /// With output seed ∂L/∂F and nothing injected this is ∇L.
     pub fn backward(
@@ -207,24 +251,13 @@ impl Batch {
         out: &mut Backward,
         grad: &mut [f64],
     ) {
-        let n = self.n_samples;
-        out.mu.resize(self.n_switches(), 0.0);
-        out.seed.resize(self.n_switches(), 0.0);
-        let mut rest = injected;
-        for (l, block) in self.network.layout().layers().iter().enumerate().rev() {
-            let (below, above) = if l == 0 {
-                out.seed.split_at_mut(0)
-            } else {
-                let split = self.layer_range(l).end;
-                out.seed.split_at_mut(split)
-            };
-            let seed =
-                if l < self.network.n_hidden() { &above[..block.n_out * n] } else { &output_seed[..block.n_out * n] };
-            let seed_matrix = MatRef::from_column_major_slice(seed, block.n_out, n);
+        self.backpropagate(theta, forward, output_seed, injected, out);
+        for (l, block) in self.network.layout().layers().iter().enumerate() {
+            let seed = self.layer_seed(out, output_seed, l);
             matmul(
                 MatMut::from_row_major_slice_mut(&mut grad[block.weights.clone()], block.n_out, block.n_in),
                 Accum::Replace,
-                seed_matrix,
+                seed,
                 self.layer_input(forward, l).transpose(),
                 1.0,
                 Par::Seq,
@@ -232,32 +265,13 @@ impl Batch {
             if let Some(range) = block.bias.clone() {
                 let bias = &mut grad[range];
                 bias.fill(0.0);
-                for column in seed.chunks_exact(block.n_out) {
-                    bias.iter_mut().zip(column).for_each(|(b, s)| *b += s);
+                for column in seed.col_iter() {
+                    bias.iter_mut().zip(column.iter()).for_each(|(b, s)| *b += s);
                 }
             }
-            if l > 0 {
-                let range = self.layer_range(l);
-                let mu = &mut out.mu[range.clone()];
-                matmul(
-                    MatMut::from_column_major_slice_mut(mu, block.n_in, n),
-                    Accum::Replace,
-                    block.weight_matrix(theta).transpose(),
-                    seed_matrix,
-                    1.0,
-                    Par::Seq,
-                );
-                let target = &mut below[range.clone()];
-                for ((t, &m), &s) in target.iter_mut().zip(&*mu).zip(&forward.slope[range.clone()]) {
-                    *t = m * s;
-                }
-                while let Some(((index, delta), head)) = rest.split_last().filter(|((i, _), _)| *i >= range.start) {
-                    target[index - range.start] += delta;
-                    rest = head;
-                }
-                if let Some(at) = self.network.layout().layers()[l - 1].slope {
-                    grad[at] = dot(mu, &forward.by_learned[range]);
-                }
+            if let Some(at) = block.slope {
+                let range = self.layer_range(l + 1);
+                grad[at] = dot(&out.mu[range.clone()], &forward.by_learned[range]);
             }
         }
     }

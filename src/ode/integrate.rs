@@ -473,6 +473,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let mut margins = Vec::new();
         let same_time = SIMULTANEOUS * (self.t + found.x * h).max(h);
         let mut broken = None;
+        // Whether the field's last evaluation is at the event.
+        let mut is_there = false;
         for _ in 0..100 {
             stepper.interpolate(start, found.x, located.y);
             located.n_evaluations += 1;
@@ -480,28 +482,31 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 broken = Some(StopReason::NonFinite { what: error.what });
                 break;
             }
+            is_there = true;
             located.field.rates(located.dy, &mut rates);
             self.stats.rate_evaluations += 1;
             located.field.margins(&mut margins);
+            let n_before = located.n_evaluations;
             if let Some(exit) = located.earliest_exit(found.x, &margins).filter(|e| e.x < found.x) {
                 let gain = (found.x - exit.x) * h;
                 let merged = gain <= same_time;
                 let hits = if merged { std::mem::take(&mut found.hits) } else { Vec::new() };
                 found = Found { hits, ..exit };
+                is_there = false;
                 if merged {
-                    // The same instant; the field was moved by the search.
-                    stepper.interpolate(start, found.x, located.y);
-                    located.n_evaluations += 1;
-                    let _ = located.field.eval(located.y, located.mode, located.dy);
                     break;
                 }
                 continue;
             }
+            is_there &= located.n_evaluations == n_before;
             let mut overtaken = None;
             for j in 0..rates.len() {
                 for b in boundaries(&*located.field, located.mode, j) {
                     let distance = b.distance(located.field.values()[j]);
                     let inward = -b.side.sign() * rates[j];
+                    if distance > (inward * same_time).max(1e-9 * located.field.scale(j)) {
+                        continue;
+                    }
                     let slack = (inward * same_time).max(2.0 * floor(&*located.field, &b));
                     if distance < -slack && !found.hits.contains(&b.contact) {
                         overtaken = Some(b.contact);
@@ -518,16 +523,22 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 let x = located.locate_before(contact, found.x)?;
                 (x < found.x).then(|| Found { x, hits: vec![contact], exits: Vec::new() })
             });
+            // Following a single switch uses the state buffer but not the field's evaluation.
+            stepper.interpolate(start, found.x, located.y);
             match earlier {
-                Some(earlier) => found = earlier,
+                Some(earlier) => {
+                    found = earlier;
+                    is_there = false;
+                }
                 None => break,
             }
         }
-        // A search for an earlier one may have left the field elsewhere.
-        stepper.interpolate(start, found.x, located.y);
-        located.n_evaluations += 1;
-        if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
-            broken = Some(StopReason::NonFinite { what: error.what });
+        if !is_there && broken.is_none() {
+            stepper.interpolate(start, found.x, located.y);
+            located.n_evaluations += 1;
+            if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
+                broken = Some(StopReason::NonFinite { what: error.what });
+            }
         }
         self.stats.evaluations += located.n_evaluations;
         self.stats.single_values += located.n_single_values;
@@ -762,6 +773,9 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     fn check_sides(&self) -> ControlFlow<StopReason> {
         for (j, &value) in self.start.values.iter().enumerate() {
             for b in boundaries(&*self.field, &self.mode, j) {
+                if b.distance(value) >= 0.0 {
+                    continue;
+                }
                 let scale = self.field.scale(j) + b.at.abs();
                 if b.distance(value) < -WRONG_SIDE * scale {
                     let distance = b.distance(value) / scale;

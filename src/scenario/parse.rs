@@ -78,9 +78,9 @@ struct Target<'a> {
 impl Recovery<'_> {
     /// Notes a fault and blanks its field; false when the fault is in the text as a whole.
     fn note_and_blank(&mut self, tree: &Node, error: SpannedError) -> bool {
-        let at = self.source.offset(error.span.start.line, error.span.start.col);
+        let at = offset(&self.text, error.span.start.line, error.span.start.col);
         let at = self.text.len() - self.text[at..].trim_start().len();
-        let target = find(tree, at, &error.code);
+        let target = find(&self.text, tree, at, &error.code);
         let stand_in = stand_in(&error.code, target.node);
         let had_faults = self.faults.len();
         let excused: Vec<&str> = self.excused(target.node).collect();
@@ -95,20 +95,18 @@ impl Recovery<'_> {
         }
         let Some(parent) = target.parent else { return false };
         let path = describe(&target.path);
-        let earlier = self.blanked.iter().find(|b| b.path == path).map(|b| b.parent);
+        let is_second = self.blanked.iter().any(|b| b.path == path);
         let meant = match self.faults.get(had_faults).map(|f| &f.kind) {
             Some(FaultKind::UnknownField { name, known }) => nearest(name, known.iter().map(String::as_str)),
             _ => target.key,
         };
         self.blanked.push(Blanked { path, parent: parent.span.start, meant: meant.map(str::to_owned) });
         // A value of the right kind in its place keeps the section around it, so that its other fields are checked.
-        if let (Some(stand_in), None) = (stand_in, earlier) {
-            if stand_in.len() <= target.node.span.len() {
-                self.blank(target.node.span.clone(), stand_in);
-                return true;
-            }
+        let fits = stand_in.filter(|text| !is_second && text.len() <= target.node.span.len());
+        match fits {
+            Some(text) => self.blank(target.node.span.clone(), text),
+            None => self.blank(target.entry, ""),
         }
-        self.blank(target.entry, "");
         true
     }
 
@@ -154,6 +152,18 @@ impl Recovery<'_> {
     }
 }
 
+/// The byte at a line and column as `ron` counts them.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let rest = &text[start..];
+    start + rest.char_indices().nth(column - 1).map_or(rest.len(), |(offset, _)| offset)
+}
+
+/// Whether a name was expected.
+fn is_name(code: &Error) -> bool {
+    matches!(code, Error::ExpectedIdentifier | Error::SuggestRawIdentifier(_) | Error::InvalidIdentifier(_))
+}
+
 /// A value of the kind that was expected, for leaves.
 fn stand_in(code: &Error, node: &Node) -> Option<&'static str> {
     match code {
@@ -178,7 +188,7 @@ fn missing_fields(node: &Node, first: &str, outer: Option<&str>, excused: &[&str
 }
 
 /// The field that an error of `ron` at byte `at` is about.
-fn find<'a>(tree: &'a Node, at: usize, code: &Error) -> Target<'a> {
+fn find<'a>(text: &str, tree: &'a Node, at: usize, code: &Error) -> Target<'a> {
     let mut target = Target { path: Vec::new(), node: tree, parent: None, entry: tree.span.clone(), key: None };
     loop {
         let node = target.node;
@@ -190,6 +200,10 @@ fn find<'a>(tree: &'a Node, at: usize, code: &Error) -> Target<'a> {
         let inside = node.children.iter().enumerate().find(|(_, c)| c.entry.contains(&at));
         let behind = || node.children.iter().enumerate().rev().find(|(_, c)| is_behind && c.node.span.end <= at);
         let Some((index, child)) = inside.or_else(behind) else { return target };
+        if is_name(code) && child.key.is_none() && !text[node.span.clone()].starts_with('[') {
+            // Values without names where fields are wanted: the whole section is at fault, not each value.
+            return target;
+        }
         target.path.push(child.key.clone().map_or(Step::Index(index), Step::Key));
         target = Target {
             path: target.path,
@@ -206,7 +220,6 @@ fn find<'a>(tree: &'a Node, at: usize, code: &Error) -> Target<'a> {
 
 /// What `ron` expected, in words.
 fn expected(code: &Error, target: &Target) -> String {
-    let is_bare_element = target.key.is_none() && target.parent.is_some_and(|p| !p.name.is_empty());
     match code {
         Error::ExpectedInteger | Error::IntegerOutOfBounds | Error::InvalidIntegerDigit { .. } => {
             "an integer of at least 0"
@@ -227,13 +240,8 @@ fn expected(code: &Error, target: &Target) -> String {
                 None => expected.clone(),
             };
         }
-        Error::ExpectedIdentifier | Error::SuggestRawIdentifier(_) | Error::InvalidIdentifier(_) => {
-            if is_bare_element {
-                "a field with its name, as in `name: value`"
-            } else {
-                "a name"
-            }
-        }
+        code if is_name(code) && target.node.children.is_empty() => "a name",
+        code if is_name(code) => "fields with their names, as in `(name: value)`",
         Error::InvalidValueForType { expected, .. } => return expected.clone(),
         other => return format!("valid RON ({other})"),
     }

@@ -111,13 +111,6 @@ impl Source {
         (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
     }
 
-    /// The byte at a line and column as `ron` counts them.
-    pub(super) fn offset(&self, line: usize, column: usize) -> usize {
-        let start: usize = self.text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-        let rest = &self.text[start..];
-        start + rest.char_indices().nth(column - 1).map_or(rest.len(), |(offset, _)| offset)
-    }
-
     /// A fault at some bytes of the text.
     pub(super) fn fault(&self, path: impl Into<String>, span: Range<usize>, kind: FaultKind) -> Fault {
         let typed_in = self.overrides.iter().rev().find(|o| o.span.start <= span.start && span.end <= o.span.end);
