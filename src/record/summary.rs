@@ -288,3 +288,18 @@ impl Summary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_back_as_they_were_written() {
+        // The first of these is one unit in the last place off with serde_json's fast reader.
+        for x in [0.009_955_296_589_342_487, 2.583_239_481_872_156, 1e-300, f64::MIN_POSITIVE, 0.1 + 0.2] {
+            let tolerances = Tolerances { rtol: x, atol: -x };
+            let text = serde_json::to_string(&tolerances).expect("numbers can be written");
+            assert_eq!(serde_json::from_str::<Tolerances>(&text).expect("and read"), tolerances, "{text}");
+        }
+    }
+}
