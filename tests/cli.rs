@@ -176,6 +176,14 @@ fn a_run_is_the_same_in_every_byte_for_any_thread_count_and_from_its_own_scenari
 }
 
 #[test]
+fn both_bounds_of_a_singular_gram_matrix_are_vacuous() {
+    let folder = temporary();
+    ok(folder.path(), &["run", "singular-piece"]);
+    let bound = &summary(&folder.path().join("runs/singular-piece"))["bound"];
+    assert_eq!((&bound["verdict"], &bound["integral_verdict"]), (&"vacuous".into(), &"vacuous".into()), "{bound}");
+}
+
+#[test]
 fn data_files_are_kept_with_the_record() {
     let folder = temporary();
     let short = ["--set", "flow.until=[Time(0.001)]", "--set", "save=()"];
@@ -297,7 +305,11 @@ fn a_record_that_cannot_be_read_is_told_with_its_place() {
     let right = read(&path);
     let first = right.lines().nth(1).expect("an event");
     for (wrong, message) in [
-        (right.replacen("slide_enter", "slid", 1), "column kind: found `slid`"),
+        (
+            right.replacen("slide_enter", "slid", 1),
+            "a/events.csv:2: unknown variant `slid`, expected one of `crossing`",
+        ),
+        (right.replacen("0,2.45", "0,x2.45", 1), "a/events.csv:2: column t: found `x2.45"),
         (right.replacen(first, &first[..9], 1), "a/events.csv:2: expected 14 cells"),
         (right.replacen("unit", "units", 1), "a/events.csv:1: expected the columns index,t,kind"),
     ] {
@@ -315,35 +327,61 @@ fn a_record_that_cannot_be_read_is_told_with_its_place() {
     assert!(refused(folder.path(), &["events", "a"]).contains("expected schema 1, found 9"));
 }
 
-/// An interrupted run ends by itself with 130, and its record can be read.
-#[cfg(unix)]
-#[test]
-fn ctrl_c_keeps_the_record() {
+/// Starts a run that would take for ever and waits until some of its rows are on disk.
+fn endless(folder: &Path) -> std::process::Child {
     use std::time::{Duration, Instant};
-    let folder = temporary();
     let program = assert_cmd::cargo::cargo_bin("gradflow");
-    let mut child = std::process::Command::new(program)
-        .current_dir(folder.path())
+    let child = std::process::Command::new(program)
+        .current_dir(folder)
         .args(["run", "quickstart", "--quiet", "--set", "flow.until=[Time(1e9)]", "--set", "flow.max_steps=1000000000"])
+        .args(["--set", "save=(every: 1e-3)"])
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("it can be started");
-    let trajectory = folder.path().join("runs/quickstart/trajectory.csv");
+    let trajectory = folder.join("runs/quickstart/trajectory.csv");
     let deadline = Instant::now() + Duration::from_secs(120);
     while fs::metadata(&trajectory).map_or(0, |file| file.len()) < 5000 {
         assert!(Instant::now() < deadline, "the run did not get going");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(10));
     }
-    let running = Run::open(&folder.path().join("runs/quickstart")).expect("readable while under way");
-    assert_eq!(running.summary().status, Status::Running);
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.is_ok_and(|status| status.success()));
+    child
+}
+
+/// Every file of a partial record is well formed; the last time of the trajectory is returned.
+fn last_time(run: &Run) -> f64 {
+    let rows: Vec<_> = run.trajectory().expect("rows").collect::<Result<_, _>>().expect("well formed");
+    run.events().expect("events").for_each(|event| assert!(event.is_ok()));
+    let saved = run.theta().expect("θ");
+    assert!(saved.theta.len() == saved.times.len() * saved.n_parameters && !saved.times.is_empty());
+    rows[rows.len() - 1].t
+}
+
+/// An interrupted run ends by itself with 130, and its record is complete up to there.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_the_record() {
+    let folder = temporary();
+    let mut child = endless(folder.path());
+    let signalled = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(signalled.is_ok_and(|status| status.success()));
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(130));
     let run = Run::open(&folder.path().join("runs/quickstart")).expect("readable");
     assert_eq!((run.summary().status, run.summary().stop_reason.as_deref()), (Status::Stopped, Some("interrupted")));
-    let rows: Vec<_> = run.trajectory().expect("rows").collect::<Result<_, _>>().expect("well formed");
-    assert_eq!(Some(rows[rows.len() - 1].t), run.summary().t_end);
-    run.events().expect("events").for_each(|event| assert!(event.is_ok()));
+    assert_eq!(Some(last_time(&run)), run.summary().t_end);
     assert_eq!(run.theta().expect("θ").times.last().copied(), run.summary().t_end);
+}
+
+/// A run that was killed has written whole lines and whole rows, and says that it was under way.
+#[test]
+fn a_crash_leaves_files_that_can_be_read() {
+    let folder = temporary();
+    let mut child = endless(folder.path());
+    child.kill().expect("it is running");
+    child.wait().expect("it ends");
+    let run = Run::open(&folder.path().join("runs/quickstart")).expect("readable");
+    assert_eq!((run.summary().status, run.summary().t_end), (Status::Running, None));
+    assert!(last_time(&run) > 0.0);
+    // And it can be replaced by a new one.
+    ok(folder.path(), &["run", "one-neuron", "--out", "runs/quickstart"]);
 }

@@ -122,10 +122,12 @@ impl<T: DeserializeOwned> Rows<T> {
         let row = self.line.deserialize(None);
         row.map(Some).map_err(|error| match error.kind() {
             ErrorKind::Deserialize { err, .. } => {
+                // An unknown word comes without its column, but names itself.
                 let field = err.field().and_then(|k| usize::try_from(k).ok());
-                let column = field.and_then(|k| self.header.get(k)).unwrap_or("?");
-                let found = field.and_then(|k| self.line.get(k)).unwrap_or("");
-                let reason = format!("column {column}: found `{found}`: {}", err.kind());
+                let reason = match field.and_then(|k| Some((self.header.get(k)?, self.line.get(k)?))) {
+                    Some((column, found)) => format!("column {column}: found `{found}`: {}", err.kind()),
+                    None => err.kind().to_string(),
+                };
                 RecordError::Malformed { path: self.path.clone(), line: at, reason }
             }
             _ => malformed(&self.path, at, &error),
