@@ -6,7 +6,8 @@ use crate::flow::FlowField;
 use crate::observe::{Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, TSIT5};
 use crate::ode::{
-    ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule, WrmsNorm, integrate,
+    DiffsolMethod, DiffsolStepper, ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule,
+    WrmsNorm, integrate,
 };
 use crate::scenario::{Method, Plan, Problem, Stop};
 use rand::rngs::ChaCha8Rng;
@@ -48,7 +49,7 @@ pub fn simulate(problem: &Problem, plan: &Plan, sink: &mut dyn Sink, interrupted
         .interruptible(interrupted);
     let mut steps = StepTimes::default();
     let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![&mut monitor, &mut steps];
-    let mut stepper = stepper(plan, problem.theta0.len());
+    let mut stepper = stepper(plan, &mut field);
     let outcome = integrate(
         &mut field,
         stepper.as_mut(),
@@ -80,7 +81,7 @@ pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) 
     times.sort_by(f64::total_cmp);
     let mut field = FlowField::new(problem.network.clone(), &problem.data);
     let mut audit = Audit::new(&field, times);
-    let mut stepper = stepper(plan, problem.theta0.len());
+    let mut stepper = stepper(plan, &mut field);
     integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut stop_rules(&plan.until), &mut audit);
     AuditReport { n_checked: audit.n_checked, n_missed: audit.n_missed, deepest: audit.deepest }
 }
@@ -95,14 +96,19 @@ fn options(plan: &Plan) -> Options {
 }
 
 /// The stepper of a plan.
-fn stepper(plan: &Plan, dim: usize) -> Box<dyn Stepper<FlowField>> {
+fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
+    let dim = field.dim();
+    let mut diffsol = |method| -> Box<dyn Stepper<FlowField>> {
+        let stepper = DiffsolStepper::new(method, field, WrmsNorm { rtol: plan.rtol, atol: plan.atol });
+        Box::new(stepper.expect("a gradient flow offers its Gauss–Newton linearisation"))
+    };
     match plan.method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
         Method::Auto | Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
         Method::Dop853 => Box::new(ExplicitRk::new(&DOP853, dim)),
-        Method::DiffsolTsit45 | Method::DiffsolEsdirk34 | Method::DiffsolTrBdf2 => {
-            Box::new(ExplicitRk::new(&TSIT5, dim))
-        }
+        Method::DiffsolTsit45 => diffsol(DiffsolMethod::Tsit45),
+        Method::DiffsolEsdirk34 => diffsol(DiffsolMethod::Esdirk34),
+        Method::DiffsolTrBdf2 => diffsol(DiffsolMethod::TrBdf2),
     }
 }
 

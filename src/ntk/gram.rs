@@ -3,6 +3,7 @@
 //! Samples with identical inputs are merged by the field; their rows are weighted by √multiplicity here, which leaves the non-zero
 //! spectrum of the full nM × nM matrix unchanged (the rest of it is exactly zero).
 
+use super::lanczos::Extremes;
 use crate::flow::FlowField;
 use crate::net::{Forward, KernelScratch, Probes, cross_gram};
 use faer::{Mat, MatRef};
@@ -14,11 +15,13 @@ pub struct GramEvaluator {
     probes: Probes,
     scratch: KernelScratch,
     gram: Vec<f64>,
+    extremes: Extremes,
 }
 
 impl GramEvaluator {
-    /// G_s at the field's last evaluation: (n_u·M) × (n_u·M) for n_u distinct inputs, rows sample by sample.
-    pub fn gram(&mut self, field: &FlowField) -> MatRef<'_, f64> {
+    /// G_s at the field's last evaluation: (n_u·M) × (n_u·M) for n_u distinct inputs, rows sample by sample; and
+    /// warm starts for its extreme eigenvalues.
+    pub fn gram(&mut self, field: &FlowField) -> (MatRef<'_, f64>, &mut Extremes) {
         let (batch, theta) = (field.batch(), field.forward().0);
         field.effective_forward(&mut self.forward);
         self.probes.outputs(batch, theta, &self.forward);
@@ -33,7 +36,7 @@ impl GramEvaluator {
                 }
             }
         }
-        MatRef::from_column_major_slice(&self.gram[..], size, size)
+        (MatRef::from_column_major_slice(&self.gram[..], size, size), &mut self.extremes)
     }
 
     /// The entries of the last Gram matrix, column-major.

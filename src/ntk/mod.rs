@@ -2,6 +2,7 @@
 
 pub mod bound;
 pub mod gram;
+pub mod lanczos;
 pub mod spectrum;
 pub mod track;
 

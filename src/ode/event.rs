@@ -113,6 +113,8 @@ pub struct Located<'a, F> {
     pub fresh: &'a [Contact],
     /// Contacts whose margins are ignored during this step.
     pub forced: &'a [Contact],
+    /// Closest approaches below this, relative to the scale of the switch, are looked at and reported.
+    pub narrow: f64,
     /// Resolution of x.
     pub x_tol: f64,
     /// Dense output.
@@ -264,7 +266,10 @@ impl<F: PiecewiseField> Located<'_, F> {
             let (c0, c1) = (g0 + d0 / 3.0, g1 - d1 / 3.0);
             let lowest = c0.min(c1).min(g1);
             let spread = g0.max(g1).max(c0).max(c1);
-            if lowest > DIP_CHECK * spread {
+            // Far from the breakpoint compared with its own motion, and not turning back close to it either.
+            let is_turning = d0 < 0.0 && d1 > 0.0;
+            let is_near = |g: f64| is_turning && g < self.narrow * (self.field.scale(switch) + boundary.at.abs());
+            if lowest > DIP_CHECK * spread && !is_near(lowest) {
                 return None;
             }
             let floor = floor(&*self.field, &boundary);
@@ -275,7 +280,8 @@ impl<F: PiecewiseField> Located<'_, F> {
             let (x, minimum) = cubic_minimum((g0, g1), (d0, d1))?;
             // A switch that has just left its breakpoint has its minimum there.
             let is_start = fresh && x < DIP_CHECK && minimum > -floor;
-            (!is_start && minimum < DIP_CHECK * spread).then_some((boundary, fresh, Suspicion::Dip { x }))
+            let is_close = minimum < DIP_CHECK * spread || is_near(minimum);
+            (!is_start && is_close).then_some((boundary, fresh, Suspicion::Dip { x }))
         })
     }
 

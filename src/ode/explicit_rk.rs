@@ -3,14 +3,12 @@
 //! Promise: an attempt allocates nothing, evaluates the field last at the end of the step, and refuses states that are not
 //! finite. The coefficients are in [`super::tableau`]; acceptance and step length are decided elsewhere.
 
+use super::combine::{MAX_TERMS, Terms, all_finite, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
 use super::stepper::{Start, Stepper};
 use super::tableau::{Dense, ErrorWeights, Tableau};
 use crate::vector::dot;
-
-/// Most stages of any tableau, the end of the step and the extra stages of the interpolant included.
-const MAX_STAGES: usize = 16;
 
 /// A stepper made of a tableau and its buffers: `n_stages` + 3 to `n_stages` + 12 vectors of length P.
 #[derive(Debug)]
@@ -185,7 +183,7 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
         let weight = x * x * (3.0 - 2.0 * x);
         match &self.tableau.dense {
             Dense::StageWeights(table) => {
-                let mut at_x = [0.0; MAX_STAGES];
+                let mut at_x = [0.0; MAX_TERMS];
                 for (at_x, row) in at_x.iter_mut().zip(*table) {
                     *at_x = row.iter().rev().fold(0.0, |sum, w| (sum + w) * x);
                 }
@@ -241,84 +239,6 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
     fn n_evaluations(&self) -> u64 {
         self.n_evaluations
     }
-}
-
-/// A linear combination of vectors, on the stack.
-struct Terms<'a> {
-    items: [(f64, &'a [f64]); MAX_STAGES],
-    len: usize,
-}
-
-impl<'a> Terms<'a> {
-    fn empty() -> Self {
-        Self { items: [(0.0, &[]); MAX_STAGES], len: 0 }
-    }
-
-    /// h Σ w_i k_i with k_1 = `first` and the others in `rest`, which may be longer than the weights.
-    fn new(h: f64, weights: &[f64], first: &'a [f64], rest: &'a [Vec<f64>]) -> Self {
-        let mut terms = Self::empty();
-        let stages = std::iter::once(first).chain(rest.iter().map(Vec::as_slice));
-        for (w, k) in weights.iter().zip(stages).filter(|(w, _)| **w != 0.0) {
-            terms.push(h * w, k);
-        }
-        terms
-    }
-
-    /// The field part of the cubic Hermite polynomial: h x(1−x)² f_0 − h x²(1−x) f_1.
-    fn hermite(h: f64, x: f64, first: &'a [f64], last: &'a [f64]) -> Self {
-        let u = 1.0 - x;
-        let mut terms = Self::empty();
-        terms.push(h * x * u * u, first);
-        terms.push(-h * x * x * u, last);
-        terms
-    }
-
-    fn push(&mut self, weight: f64, vector: &'a [f64]) {
-        self.items[self.len] = (weight, vector);
-        self.len += 1;
-    }
-
-    fn as_slice(&self) -> &[(f64, &'a [f64])] {
-        &self.items[..self.len]
-    }
-}
-
-/// out = base + Σ w_i v_i (base zero when absent); tells whether every entry is finite.
-///
-/// Blocks that stay in the first-level cache make one pass over memory whatever the number of terms; four terms at once keep
-/// the arithmetic ahead of the loads. The sum is added to the base last, so that the base is rounded once.
-fn combine(out: &mut [f64], base: Option<&[f64]>, terms: &Terms<'_>) -> bool {
-    const BLOCK: usize = 512;
-    let mut finite = true;
-    for from in (0..out.len()).step_by(BLOCK) {
-        let range = from..out.len().min(from + BLOCK);
-        let out = &mut out[range.clone()];
-        out.fill(0.0);
-        let mut fours = terms.as_slice().chunks_exact(4);
-        for four in &mut fours {
-            let [(a, u), (b, v), (c, w), (d, x)] = [0, 1, 2, 3].map(|i| (four[i].0, &four[i].1[range.clone()]));
-            for ((((out, u), v), w), x) in out.iter_mut().zip(u).zip(v).zip(w).zip(x) {
-                *out += (a * u + b * v) + (c * w + d * x);
-            }
-        }
-        for (weight, vector) in fours.remainder() {
-            for (out, v) in out.iter_mut().zip(&vector[range.clone()]) {
-                *out += weight * v;
-            }
-        }
-        if let Some(base) = base {
-            for (out, b) in out.iter_mut().zip(&base[range]) {
-                *out += b;
-            }
-        }
-        finite &= all_finite(out);
-    }
-    finite
-}
-
-/// Without an early return, which would keep the loop from being vectorised.
-fn all_finite(v: &[f64]) -> bool {
-    v.iter().fold(true, |finite, v| finite & v.is_finite())
 }
 
 #[cfg(test)]
@@ -458,25 +378,6 @@ mod tests {
             });
             let refused = stepper.attempt(&mut at_the_end, start, 0.1).expect_err("not finite");
             assert!(refused.what.contains("field at the end"), "{refused}");
-        }
-    }
-
-    #[test]
-    fn combine_equals_the_naive_sum_at_every_size() {
-        for n in [0, 1, 3, 7, 511, 512, 513, 1500] {
-            for n_terms in 0..=9 {
-                let vector = |j: usize| (0..n).map(|i| ((i * 7 + j * 13) % 11) as f64 - 5.0).collect::<Vec<_>>();
-                let rest: Vec<_> = (1..=n_terms).map(vector).collect();
-                let (first, base) = (vector(0), vector(20));
-                let weights: Vec<f64> = (0..=n_terms).map(|j| j as f64 - 2.0).collect();
-                let mut out = vec![f64::NAN; n];
-                assert!(combine(&mut out, Some(&base), &Terms::new(0.5, &weights, &first, &rest)));
-                for i in 0..n {
-                    // Halves of small integers: exact in any order.
-                    let sum: f64 = (0..n_terms).map(|j| 0.5 * weights[j + 1] * rest[j][i]).sum();
-                    assert_eq!(out[i], base[i] + 0.5 * weights[0] * first[i] + sum, "n = {n}, {n_terms} terms");
-                }
-            }
         }
     }
 }

@@ -34,8 +34,8 @@ const STATIONARY: f64 = 1e-14;
 const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
 /// Events of one switch within a relative time of 1e-8 after which the run stops.
 const CHATTER_LIMIT: u32 = 400;
-/// Relative margins below this make an event a branch point worth listing.
-const BRANCH_MARGIN: f64 = 1e-5;
+/// Relative margins below this, or below this multiple of rtol, make an event a branch point worth listing.
+const BRANCH_MARGIN: (f64, f64) = (1e-5, 1e3);
 /// A switch on the wrong side by more than this, relative to its scale, means that an event was missed.
 const WRONG_SIDE: f64 = 1e-9;
 
@@ -173,6 +173,7 @@ macro_rules! located {
             end: &$run.end,
             fresh: &$run.fresh,
             forced: &$run.forced,
+            narrow: BRANCH_MARGIN.0.max(BRANCH_MARGIN.1 * $run.options.norm.rtol),
             x_tol: X_TOL,
             dense: &$dense,
             y: &mut $run.y_cut,
@@ -358,7 +359,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 Ok(taken) => {
                     let error = self.stepper.error(&self.options.norm, start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
-                        self.controller.accept(h, error);
+                        self.controller.accept(taken, error);
                         self.read_end();
                         return ControlFlow::Continue(taken);
                     }
@@ -585,7 +586,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     }
 
     fn report_near_misses(&mut self, h: f64, x_end: f64, approaches: &[Approach]) {
-        for approach in approaches.iter().filter(|a| a.x <= x_end && a.distance < BRANCH_MARGIN) {
+        let narrow = self.narrow();
+        for approach in approaches.iter().filter(|a| a.x <= x_end && a.distance < narrow) {
             let (attraction, noise) = self.field.attraction(approach.contact);
             if attraction < -1e-9 * noise {
                 self.observer.branch_point(&BranchPoint {
@@ -707,7 +709,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             let Some(m) = at.ok().and_then(|at| margins.get(at)) else { continue };
             let opposite = if *side == Side::Below { m.above } else { m.below };
             let margin = opposite.max(0.0) / m.scale;
-            if margin < BRANCH_MARGIN {
+            if margin < self.narrow() {
                 let kind = BranchKind::NarrowExit;
                 self.observer.branch_point(&BranchPoint { t: self.t, contact: *contact, kind, margin });
             }
@@ -715,12 +717,18 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let largest_rate = rates.iter().fold(0.0, |m: f64, r| m.max(r.abs()));
         for &contact in &found.hits {
             let (attraction, noise) = self.field.attraction(contact);
-            let margin = rates[contact.switch].abs() / largest_rate;
-            if attraction < -1e-9 * noise && margin < BRANCH_MARGIN {
+            // The depth to which it would sink goes like the square of its speed.
+            let margin = (rates[contact.switch] / largest_rate).powi(2);
+            if attraction < -1e-9 * noise && margin < self.narrow() {
                 let kind = BranchKind::NarrowCrossing;
                 self.observer.branch_point(&BranchPoint { t: self.t, contact, kind, margin });
             }
         }
+    }
+
+    /// Margins below this are worth listing: errors grow along a run, so that looser tolerances put wider ones in doubt.
+    fn narrow(&self) -> f64 {
+        BRANCH_MARGIN.0.max(BRANCH_MARGIN.1 * self.options.norm.rtol)
     }
 
     /// Counts repeated events of each switch; returns those that have to be forced to slide.

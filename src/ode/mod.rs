@@ -1,6 +1,8 @@
 //! Piecewise-smooth ordinary differential equations with events and sliding. Knows nothing of networks, files or reports.
 
+mod combine;
 pub mod controller;
+pub mod diffsol;
 pub mod event;
 pub mod explicit_rk;
 pub mod field;
@@ -16,6 +18,7 @@ pub mod tableau;
 #[cfg(test)]
 mod testing;
 
+pub use diffsol::{DiffsolMethod, DiffsolStepper, MissingLinearisation};
 pub use explicit_rk::ExplicitRk;
 pub use field::{Linearisation, NonFinite, PiecewiseField, SlideMargin};
 pub use integrate::{Options, Outcome, StopRule, integrate};

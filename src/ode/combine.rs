@@ -1,0 +1,129 @@
+//! Linear combinations of long vectors in one pass over memory: what a step of any method spends its own time on.
+
+/// Most terms of a combination: the stages of the largest tableau, the end of the step and the extra stages of its interpolant.
+pub(super) const MAX_TERMS: usize = 16;
+
+/// A linear combination of vectors, on the stack.
+pub(super) struct Terms<'a> {
+    items: [(f64, &'a [f64]); MAX_TERMS],
+    len: usize,
+}
+
+impl<'a> Terms<'a> {
+    pub(super) fn empty() -> Self {
+        Self { items: [(0.0, &[]); MAX_TERMS], len: 0 }
+    }
+
+    /// h Σ w_i k_i with k_1 = `first` and the others in `rest`, which may be longer than the weights.
+    pub(super) fn new(h: f64, weights: &[f64], first: &'a [f64], rest: &'a [Vec<f64>]) -> Self {
+        let mut terms = Self::empty();
+        let stages = std::iter::once(first).chain(rest.iter().map(Vec::as_slice));
+        for (w, k) in weights.iter().zip(stages).filter(|(w, _)| **w != 0.0) {
+            terms.push(h * w, k);
+        }
+        terms
+    }
+
+    /// The field part of the cubic Hermite polynomial: h x(1−x)² f_0 − h x²(1−x) f_1.
+    pub(super) fn hermite(h: f64, x: f64, first: &'a [f64], last: &'a [f64]) -> Self {
+        let u = 1.0 - x;
+        let mut terms = Self::empty();
+        terms.push(h * x * u * u, first);
+        terms.push(-h * x * x * u, last);
+        terms
+    }
+
+    pub(super) fn push(&mut self, weight: f64, vector: &'a [f64]) {
+        self.items[self.len] = (weight, vector);
+        self.len += 1;
+    }
+
+    fn as_slice(&self) -> &[(f64, &'a [f64])] {
+        &self.items[..self.len]
+    }
+}
+
+/// out = base + Σ w_i v_i (base zero when absent); tells whether every entry is finite.
+///
+/// Blocks that stay in the first-level cache make one pass over memory whatever the number of terms; four terms at once keep
+/// the arithmetic ahead of the loads. The sum is added to the base last, so that the base is rounded once.
+pub(super) fn combine(out: &mut [f64], base: Option<&[f64]>, terms: &Terms<'_>) -> bool {
+    const BLOCK: usize = 512;
+    let mut finite = true;
+    for from in (0..out.len()).step_by(BLOCK) {
+        let range = from..out.len().min(from + BLOCK);
+        let out = &mut out[range.clone()];
+        out.fill(0.0);
+        let mut fours = terms.as_slice().chunks_exact(4);
+        for four in &mut fours {
+            let [(a, u), (b, v), (c, w), (d, x)] = [0, 1, 2, 3].map(|i| (four[i].0, &four[i].1[range.clone()]));
+            for ((((out, u), v), w), x) in out.iter_mut().zip(u).zip(v).zip(w).zip(x) {
+                *out += (a * u + b * v) + (c * w + d * x);
+            }
+        }
+        for (weight, vector) in fours.remainder() {
+            for (out, v) in out.iter_mut().zip(&vector[range.clone()]) {
+                *out += weight * v;
+            }
+        }
+        if let Some(base) = base {
+            for (out, b) in out.iter_mut().zip(&base[range]) {
+                *out += b;
+            }
+        }
+        finite &= all_finite(out);
+    }
+    finite
+}
+
+/// Whether every entry is finite: 0·v is zero then, and NaN otherwise. Eight sums, because comparing and leaving the loop early would
+/// keep it from being vectorised.
+pub(super) fn all_finite(v: &[f64]) -> bool {
+    let mut sums = [0.0; 8];
+    let chunks = v.chunks_exact(sums.len());
+    let tail: f64 = chunks.remainder().iter().map(|v| 0.0 * v).sum();
+    for chunk in chunks {
+        for (sum, v) in sums.iter_mut().zip(chunk) {
+            *sum += 0.0 * v;
+        }
+    }
+    sums.iter().sum::<f64>() + tail == 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn combine_equals_the_naive_sum_at_every_size() {
+        for n in [0, 1, 3, 7, 511, 512, 513, 1500] {
+            for n_terms in 0..=9 {
+                let vector = |j: usize| (0..n).map(|i| ((i * 7 + j * 13) % 11) as f64 - 5.0).collect::<Vec<_>>();
+                let rest: Vec<_> = (1..=n_terms).map(vector).collect();
+                let (first, base) = (vector(0), vector(20));
+                let weights: Vec<f64> = (0..=n_terms).map(|j| j as f64 - 2.0).collect();
+                let mut out = vec![f64::NAN; n];
+                assert!(combine(&mut out, Some(&base), &Terms::new(0.5, &weights, &first, &rest)));
+                for i in 0..n {
+                    // Halves of small integers: exact in any order.
+                    let sum: f64 = (0..n_terms).map(|j| 0.5 * weights[j + 1] * rest[j][i]).sum();
+                    assert_eq!(out[i], base[i] + 0.5 * weights[0] * first[i] + sum, "n = {n}, {n_terms} terms");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_finite_sees_every_place() {
+        for n in [0, 1, 7, 8, 9, 30] {
+            assert!(all_finite(&vec![f64::MAX; n]) && all_finite(&vec![-0.0; n]));
+            for i in 0..n {
+                for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                    let mut v = vec![-1.0; n];
+                    v[i] = bad;
+                    assert!(!all_finite(&v), "{bad} at {i} of {n}");
+                }
+            }
+        }
+    }
+}
