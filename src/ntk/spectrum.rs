@@ -83,17 +83,18 @@ pub fn spectrum(
     let (gram, extremes) = grams.gram(field);
     let is_zero = structural_zero(field, n_targets).is_some();
     // Only values far above rounding are certified; the others want the whole spectrum for their rank anyway.
-    if gram.nrows() >= LANCZOS_FROM && !is_zero {
-        if let Some((lowest, highest)) = extremes.of(gram).filter(|(low, high)| *low > CERTIFY_ABOVE * high) {
-            let resolution = f64::EPSILON * n_targets as f64 * highest;
-            return Ok(Spectrum {
-                lambda_min: lowest,
-                lambda_max: highest,
-                resolution,
-                rank: n_targets,
-                rank_is_clear: true,
-            });
-        }
+    if gram.nrows() >= LANCZOS_FROM
+        && !is_zero
+        && let Some((lowest, highest)) = extremes.of(gram).filter(|(low, high)| *low > CERTIFY_ABOVE * high)
+    {
+        let resolution = f64::EPSILON * n_targets as f64 * highest;
+        return Ok(Spectrum {
+            lambda_min: lowest,
+            lambda_max: highest,
+            resolution,
+            rank: n_targets,
+            rank_is_clear: true,
+        });
     }
     let eigenvalues = gram.self_adjoint_eigenvalues(Side::Lower).map_err(|_| SpectrumError)?;
     let (lowest, highest) = (eigenvalues[0].max(0.0), eigenvalues[eigenvalues.len() - 1]);

@@ -74,8 +74,20 @@ pub trait PiecewiseField {
     /// when they push apart, zero when the field does not jump there. Returned with the size below which it is rounding.
     fn attraction(&self, contact: Contact) -> (f64, f64);
 
+    /// *(last)* Relative rounding noise of the field and of everything derived from it. It grows when the field is a small
+    /// difference of large numbers; above 0.1 the point counts as an equilibrium.
+    fn relative_noise(&self) -> f64 {
+        4.0 * f64::EPSILON
+    }
+
     /// *(last)* Magnitude of a switch's value, for rounding floors.
     fn scale(&self, switch: usize) -> f64;
+
+    /// *(last)* Size of the terms that cancel in rates of switches, where that is more than the largest rate: rates far below it are
+    /// rounding. Matters when every switch is nearly at rest.
+    fn rate_scale(&self) -> f64 {
+        0.0
+    }
 
     /// Exact value of one switch at `y`; meant to cost far less than a full evaluation.
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64;

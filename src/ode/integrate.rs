@@ -30,6 +30,8 @@ const PREDICTION_REACH: f64 = 1.5;
 const DECAY_INTERVAL: u64 = 5;
 /// A gradient this far below its largest norm so far is rounding noise.
 const STATIONARY: f64 = 1e-14;
+/// A field whose relative rounding noise exceeds this is at rest.
+const RESTING: f64 = 0.1;
 /// Zero-length events of one switch after which it is made to slide for one step, and after which the run stops.
 const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
 /// Events of one switch within a relative time of 1e-8 after which the run stops.
@@ -332,10 +334,17 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         }
         let dy = crate::vector::norm(&self.dy);
         self.largest_dy = self.largest_dy.max(dy);
-        if self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy {
-            return ControlFlow::Break(StopReason::Stationary);
+        // Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
+        let rests = self.field.relative_noise() > RESTING && self.options.fixed_step.is_none();
+        if rests || (self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy) {
+            if self.options.t_end.is_infinite() {
+                return ControlFlow::Break(StopReason::Stationary);
+            }
+            // At rest nothing changes any more: the horizon is reached in one stroke.
+            self.t = self.options.t_end;
+            return ControlFlow::Break(StopReason::Horizon);
         }
-        if self.stats.steps % DECAY_INTERVAL == 0 {
+        if self.stats.steps.is_multiple_of(DECAY_INTERVAL) {
             self.estimate_decay();
         }
         ControlFlow::Continue(())
@@ -383,10 +392,10 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     /// The tolerance's step, limited by stability and by the next predicted crossing.
     fn proposed_step(&self) -> f64 {
         let mut h = self.controller.h();
-        if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay) {
-            if decay > 0.0 {
-                h = h.min(STABILITY_SHARE * interval / decay);
-            }
+        if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay)
+            && decay > 0.0
+        {
+            h = h.min(STABILITY_SHARE * interval / decay);
         }
         let mut soonest = f64::INFINITY;
         for (j, (&value, &rate)) in self.start.values.iter().zip(&self.start.rates).enumerate() {
@@ -418,10 +427,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let before = self.stepper.n_evaluations();
         let suspect = located!(self, h, start, |_x: f64, _y: &mut [f64]| {}).is_suspect();
         let needs_dense = suspect || self.observer.needs_dense(self.t, self.t + h);
-        if needs_dense {
-            if let Err(error) = self.stepper.prepare_dense(self.field, start) {
-                return ControlFlow::Break(StopReason::NonFinite { what: error.what });
-            }
+        if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
+            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }
         let mut moved = self.stepper.n_evaluations() != before;
         let mut found = None;
@@ -501,10 +508,10 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             }
             is_there &= located.n_evaluations == n_before;
             let mut overtaken = None;
-            for j in 0..rates.len() {
+            for (j, &rate) in rates.iter().enumerate() {
                 for b in boundaries(&*located.field, located.mode, j) {
                     let distance = b.distance(located.field.values()[j]);
-                    let inward = -b.side.sign() * rates[j];
+                    let inward = -b.side.sign() * rate;
                     if distance > (inward * same_time).max(1e-9 * located.field.scale(j)) {
                         continue;
                     }
@@ -567,7 +574,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 stepper.interpolate(start, x, y_cut);
                 stats.evaluations += 1;
                 match field.eval(y_cut, mode, dy_cut) {
-                    Ok(()) => rules[r].margin(&*field, dy_cut),
+                    Ok(()) => rules[r].margin(field, dy_cut),
                     Err(_) => f64::MIN,
                 }
             };
@@ -796,7 +803,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
 
     fn met_rule(&mut self) -> Option<&'static str> {
         let Self { rules, field, dy, .. } = self;
-        rules.iter_mut().find_map(|rule| (rule.margin(&**field, dy) <= 0.0).then(|| rule.name()))
+        rules.iter_mut().find_map(|rule| (rule.margin(field, dy) <= 0.0).then(|| rule.name()))
     }
 
     fn evaluate_here(&mut self) -> ControlFlow<StopReason> {

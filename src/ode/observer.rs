@@ -168,10 +168,8 @@ impl<F> Observer<F> for Vec<&mut dyn Observer<F>> {
 
     fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
         // All of them see the step, also when one asks to stop.
-        self.iter_mut().fold(ControlFlow::Continue(()), |flow, o| match o.step(step) {
-            ControlFlow::Break(()) => ControlFlow::Break(()),
-            ControlFlow::Continue(()) => flow,
-        })
+        let n_breaks = self.iter_mut().filter_map(|o| o.step(step).break_value()).count();
+        if n_breaks > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn event(&mut self, after: &Point<'_, F>, event: &Event) {

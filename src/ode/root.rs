@@ -74,7 +74,7 @@ pub fn cubic_minimum(g: (f64, f64), d: (f64, f64)) -> Option<(f64, f64)> {
     let root = discriminant.sqrt();
     // The root with 2c + 6a x = +2·root, written without cancellation.
     let x = if c <= 0.0 { (root - c) / (3.0 * a) } else { -b / (c + root) };
-    (x > 0.0 && x < 1.0).then(|| (x, g.0 + x * (b + x * (c + x * a))))
+    (x > 0.0 && x < 1.0).then_some((x, g.0 + x * (b + x * (c + x * a))))
 }
 
 /// First root in (0, 1] of the cubic with values `g` and slopes `d` at the ends, given g.0 ≥ 0 > g.1; an estimate to about 1e-3.
@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn roots_are_found_to_the_last_digits_in_few_evaluations() {
-        let functions: [(&str, fn(f64) -> f64); 4] = [
+        type Function = fn(f64) -> f64;
+        let functions: [(&str, Function); 4] = [
             ("cosine", |x| (1.5 * x).cos() - 0.3),
             ("cubic touching flat", |x| 0.3 - x * x * x),
             ("steep", |x| 1.0 - (20.0 * (x - 0.2)).exp()),

@@ -145,7 +145,7 @@ pub fn run_tracked(
         case.data.n_targets(),
         track_ntk,
         options.norm.rtol,
-        Box::new(saves.to_vec().into_iter()),
+        Box::new(saves.iter().copied()),
         &mut kept,
     );
     let outcome = integrate(&mut field, &mut stepper, &case.theta0, &options, rules, &mut monitor);
