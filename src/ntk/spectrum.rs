@@ -117,7 +117,8 @@ fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spec
     let rounding = RANK_FACTOR * f64::EPSILON * (sigma.len() as f64).sqrt() * largest;
     let rank = sigma.iter().filter(|&&s| s > rounding).count();
     let smallest = sigma.last().copied().unwrap_or(0.0);
-    let rank_is_clear = rank == 0 || rank == sigma.len() || sigma[rank - 1] > CLEAR_GAP * rounding;
+    // A full rank without a gap to rounding is no more certain than any other.
+    let rank_is_clear = rank == 0 || sigma[rank - 1] > CLEAR_GAP * rounding;
     let resolution = if rank == sigma.len() { 2.0 * smallest * rounding } else { rounding * rounding };
     Ok(Spectrum { lambda_min: smallest * smallest, lambda_max, resolution, rank, rank_is_clear })
 }

@@ -18,6 +18,12 @@ const PATH_EXCESS: f64 = 1.2;
 /// A minimum is stable when it moves by less than this, relatively.
 const STABLE: f64 = 1e-9;
 
+/// Part of half a step over which the slope of λ_min at an end is measured.
+const END_SLOPE: f64 = 1e-5;
+
+/// Golden section.
+const GOLDEN: f64 = 0.381_966_011_250_105_1;
+
 /// Where a sample of λ_min belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleSide {
@@ -183,43 +189,57 @@ impl Tracker {
         self.integral += simpson;
         self.integral_error += 0.1 * (simpson - trapezoid).abs();
         self.consider(&middle, SampleSide::Smooth);
-        // Vertex of the parabola through the three samples, in parts of the step.
-        let (slope, curvature) = (low_b - low_a, low_a - 2.0 * low_m + low_b);
-        let vertex = 0.5 - 0.25 * slope / curvature;
-        let depth = low_m - slope * slope / (16.0 * curvature);
-        let best = self.lambda0.map_or(f64::INFINITY, |l| l.value);
-        let goes_down_inside = curvature > 0.0 && vertex > 0.0 && vertex < 1.0 && depth < best * (1.0 + 1e-3);
-        if goes_down_inside || low_m <= low_a.min(low_b) {
-            self.follow_minimum(a, &middle, b, mode, dense)?;
+        if low_m <= low_a.min(low_b) {
+            return self.follow_minimum((a.t, b.t), middle, mode, dense);
+        }
+        // A minimum between the middle and a lower end shows in the slope at that end. It is measured where the parabola through
+        // the three samples flattens towards the end; far from a minimum λ_min is nearly straight.
+        let (before, after) = (low_m - low_a, low_b - low_m);
+        if before > 0.0 && 3.0 * before - after < before {
+            self.follow_from_end(a, &middle, mode, dense)?;
+        }
+        if after < 0.0 && 3.0 * after - before > after {
+            self.follow_from_end(b, &middle, mode, dense)?;
         }
         Ok(())
     }
 
-    /// Golden-section search with parabolic steps (Brent 1973, ch. 5) for the minimum around `middle`.
-    fn follow_minimum(
+    /// Follows the minimum between `end` and `middle` if λ_min falls from `end` towards `middle`.
+    fn follow_from_end(
         &mut self,
-        a: &Sample,
+        end: &Sample,
         middle: &Sample,
-        b: &Sample,
         mode: &Mode,
         dense: &dyn DenseOutput,
     ) -> Result<(), SpectrumError> {
-        const GOLDEN: f64 = 0.381_966_011_250_105_1;
-        let (mut low, mut high) = (a.t, b.t);
-        let start = if middle.spectrum.lambda_min <= a.spectrum.lambda_min.min(b.spectrum.lambda_min) {
-            *middle
-        } else if a.spectrum.lambda_min < b.spectrum.lambda_min {
-            self.inside(a.t + GOLDEN * 0.5 * (b.t - a.t), mode, dense)?
-        } else {
-            self.inside(b.t - GOLDEN * 0.5 * (b.t - a.t), mode, dense)?
-        };
+        let span = middle.t - end.t;
+        let near = self.inside(end.t + END_SLOPE * span, mode, dense)?;
+        if near.spectrum.lambda_min >= end.spectrum.lambda_min - end.spectrum.resolution {
+            return Ok(());
+        }
+        self.consider(&near, SampleSide::Smooth);
+        let start = self.inside(end.t + GOLDEN * span, mode, dense)?;
+        self.consider(&start, SampleSide::Smooth);
+        self.follow_minimum((end.t.min(middle.t), end.t.max(middle.t)), start, mode, dense)
+    }
+
+    /// Golden-section search with parabolic steps (Brent 1973, ch. 5) for a minimum in `within`, from `start` inside it.
+    fn follow_minimum(
+        &mut self,
+        within: (f64, f64),
+        start: Sample,
+        mode: &Mode,
+        dense: &dyn DenseOutput,
+    ) -> Result<(), SpectrumError> {
+        let (mut low, mut high) = within;
+        let span = high - low;
         let value = |s: &Sample| s.spectrum.lambda_min;
         let (mut x, mut w, mut v) = (start, start, start);
         let (mut step, mut last): (f64, f64) = (0.0, 0.0);
         for _ in 0..60 {
             let centre = 0.5 * (low + high);
             // λ_min is flat at its minimum, so √ε of the step is as far as t can be told.
-            let tol = 2e-9 * (b.t - a.t) + 1e-16 * x.t;
+            let tol = 2e-9 * span + 1e-16 * x.t;
             if (x.t - centre).abs() <= 2.0 * tol - 0.5 * (high - low) {
                 break;
             }
@@ -266,7 +286,7 @@ impl Tracker {
                     v = u;
                 }
             }
-            let is_stable = gain <= STABLE * value(&x) && high - low < 1e-3 * (b.t - a.t);
+            let is_stable = gain <= STABLE * value(&x) && high - low < 1e-3 * span;
             if is_stable || x.spectrum.lambda_min <= x.spectrum.resolution {
                 break;
             }

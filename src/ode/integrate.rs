@@ -249,7 +249,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             return ControlFlow::Break(StopReason::Rule { name });
         }
         if let Cut::Event(found) = cut {
-            self.commit_event(&found, found.x * h)?;
+            self.commit_event(&found, h)?;
         }
         if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
     }
@@ -654,8 +654,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     }
 
     /// Decides the modes at the event and goes on from its far side.
-    fn commit_event(&mut self, found: &Found, elapsed: f64) -> ControlFlow<StopReason> {
-        let zero_length = elapsed <= 1e-14 * (self.t + self.controller.h());
+    fn commit_event(&mut self, found: &Found, h: f64) -> ControlFlow<StopReason> {
+        let zero_length = found.x * h <= 1e-14 * (self.t + self.controller.h());
         if !zero_length {
             self.forced.clear();
         }
@@ -663,7 +663,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let margins = std::mem::take(&mut self.start.margins);
         self.field.rates(&self.dy, &mut self.start.rates);
         self.stats.rate_evaluations += 1;
-        let rates_before = std::mem::take(&mut self.start.rates);
+        let rates_before = self.start.rates.clone();
         self.report_narrow_events(found, &margins, &rates_before);
         let mut meeting = Meeting {
             hits: found.hits.clone(),
@@ -695,10 +695,9 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         self.fresh.retain(|c| !mode.slides(c.switch));
         self.fresh.sort();
         self.fresh.dedup();
-        self.start.rates = rates_before;
         self.start.margins = margins;
         self.adopt_decision();
-        self.check_sides()?;
+        self.check_sides(h, &rates_before)?;
         let event = Event { changes };
         let mut stats = self.stats;
         stats.evaluations += self.stepper.n_evaluations();
@@ -784,14 +783,16 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         self.start.margins.clone_from(&self.work.margins);
     }
 
-    /// After an event no free switch may be beyond a boundary of its piece.
-    fn check_sides(&self) -> ControlFlow<StopReason> {
+    /// After an event no free switch may be beyond a boundary of its piece. A switch's size is also what it moves in a step: where all
+    /// switches of a layer vanish together, their values there are nothing but rounding.
+    fn check_sides(&self, h: f64, rates_before: &[f64]) -> ControlFlow<StopReason> {
         for (j, &value) in self.start.values.iter().enumerate() {
             for b in boundaries(&*self.field, &self.mode, j) {
                 if b.distance(value) >= 0.0 {
                     continue;
                 }
-                let scale = self.field.scale(j) + b.at.abs();
+                let rate = rates_before[j].abs().max(self.start.rates[j].abs());
+                let scale = (self.field.scale(j) + b.at.abs()).max(rate * h);
                 if b.distance(value) < -WRONG_SIDE * scale {
                     let distance = b.distance(value) / scale;
                     return ControlFlow::Break(StopReason::MissedEvent { contact: b.contact, distance });
