@@ -4,10 +4,10 @@
 
 use crate::flow::FlowField;
 use crate::observe::{Audit, Monitor, Observed, Sink};
-use crate::ode::diffsol::{DiffsolMethod, DiffsolStepper};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, TSIT5};
 use crate::ode::{
-    ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule, WrmsNorm, integrate,
+    DiffsolMethod, DiffsolStepper, ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule,
+    WrmsNorm, integrate,
 };
 use crate::scenario::{Method, Plan, Problem, Stop};
 use rand::rngs::ChaCha8Rng;
@@ -99,8 +99,8 @@ fn options(plan: &Plan) -> Options {
 fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     let dim = field.dim();
     let mut diffsol = |method| -> Box<dyn Stepper<FlowField>> {
-        let norm = WrmsNorm { rtol: plan.rtol, atol: plan.atol };
-        Box::new(DiffsolStepper::new(method, field, norm).expect("the flow field offers a linearisation"))
+        let stepper = DiffsolStepper::new(method, field, WrmsNorm { rtol: plan.rtol, atol: plan.atol });
+        Box::new(stepper.expect("a gradient flow offers its Gauss–Newton linearisation"))
     };
     match plan.method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),

@@ -35,6 +35,7 @@ pub struct FlowField {
     buffers: TangentBuffers,
     projection: (SlideSystem, Forward, Vec<Held>),
     value_scratch: [Vec<f64>; 2],
+    largest_target: f64,
     layer_scale: Vec<f64>,
     layer_mu: Vec<f64>,
     power_vector: Vec<f64>,
@@ -75,6 +76,7 @@ impl FlowField {
             buffers: TangentBuffers::default(),
             projection: (SlideSystem::default(), Forward::default(), Vec::new()),
             value_scratch: [Vec::new(), Vec::new()],
+            largest_target: max_abs(&merged.y),
             layer_scale: vec![0.0; n_hidden],
             layer_mu: vec![0.0; n_hidden],
             power_vector: Vec::new(),
@@ -275,6 +277,13 @@ impl PiecewiseField for FlowField {
         let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
         let mu = self.backward.mu[contact.switch];
         ((high - low) * mu, (high - low).abs() * MU_NOISE * self.layer_mu[layer - 1])
+    }
+
+    fn relative_noise(&self) -> f64 {
+        // The gradient is a sum over residuals F − y, and those carry the rounding of F and y.
+        let largest = max_abs(&self.forward.f).max(self.largest_target);
+        let residual = max_abs(&self.residual_seed);
+        if residual > 0.0 { 8.0 * f64::EPSILON * (1.0 + largest / residual) } else { f64::INFINITY }
     }
 
     fn scale(&self, switch: usize) -> f64 {

@@ -83,6 +83,8 @@ pub struct Monitor<'a> {
     last_event: Option<f64>,
     n_instants: u64,
     sample_before: Option<Sample>,
+    sample_last: Option<Sample>,
+    last_t: f64,
     first: Option<(f64, f64)>,
     last: (f64, f64),
     branch_points: Vec<BranchRow>,
@@ -120,6 +122,8 @@ impl<'a> Monitor<'a> {
             last_event: None,
             n_instants: 0,
             sample_before: None,
+            sample_last: None,
+            last_t: 0.0,
             first: None,
             last: (0.0, 0.0),
             branch_points: Vec::new(),
@@ -168,6 +172,8 @@ impl<'a> Monitor<'a> {
         let (loss, residual) = (flow.loss, flow.residual_norm);
         let (_, residual_initial) = *self.first.get_or_insert((loss, residual));
         self.last = (loss, residual);
+        self.last_t = point.t;
+        self.sample_last = sample.copied();
         let decay = |exponent: f64| (-exponent).exp() * residual_initial;
         let tracked = self.tracker.as_ref();
         let (integral, integral_error) = tracked.map_or((0.0, 0.0), |t| t.integral());
@@ -391,6 +397,15 @@ impl Observer<FlowField> for Monitor<'_> {
     }
 
     fn end(&mut self, point: &Point<'_, FlowField>, _reason: &StopReason) {
+        // A flow that came to rest has been carried to its horizon without a step.
+        if self.last_t < point.t {
+            let resting = self.sample_last;
+            self.row(point, RowSide::Smooth, resting.as_ref());
+        }
+        while let Some(t) = self.next_save.filter(|t| *t <= point.t) {
+            self.next_save = self.save_times.next();
+            self.save(t, point.y);
+        }
         self.save(point.t, point.y);
     }
 }

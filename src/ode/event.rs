@@ -5,7 +5,7 @@
 
 use super::field::{PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode, Side};
-use super::resolve::MARGIN_TOL;
+use super::resolve::{MARGIN_TOL, NOISE_SAFETY};
 use super::root::{Bracket, cubic_minimum, cubic_root_estimate, shrink};
 
 /// Rounding floor of a switching value relative to its scale.
@@ -174,7 +174,7 @@ impl<F: PiecewiseField> Located<'_, F> {
 
     /// The instant in (0, x_high] at which the first slide lets go, given margins at `x_high`; `None` when none does.
     pub fn earliest_exit(&mut self, x_high: f64, margins_high: &[SlideMargin]) -> Option<Found> {
-        if self.worst_margin(margins_high) >= -MARGIN_TOL {
+        if self.worst_margin(margins_high) >= -self.margin_tol() {
             return None;
         }
         let mut margins = Vec::new();
@@ -226,7 +226,11 @@ impl<F: PiecewiseField> Located<'_, F> {
 
     /// Whether the ends of the step leave open that a slide ends inside it.
     pub fn slides_in_question(&self) -> bool {
-        self.worst_margin(&self.end.margins) < -MARGIN_TOL || self.margins_may_dip()
+        self.worst_margin(&self.end.margins) < -self.margin_tol() || self.margins_may_dip()
+    }
+
+    fn margin_tol(&self) -> f64 {
+        MARGIN_TOL.max(NOISE_SAFETY * self.field.relative_noise())
     }
 
     /// A margin that is small compared with its own change over the step could have been negative inside it.

@@ -74,6 +74,12 @@ pub trait PiecewiseField {
     /// when they push apart, zero when the field does not jump there. Returned with the size below which it is rounding.
     fn attraction(&self, contact: Contact) -> (f64, f64);
 
+    /// *(last)* Relative rounding noise of the field and of everything derived from it. It grows when the field is a small
+    /// difference of large numbers; above 0.1 the point counts as an equilibrium.
+    fn relative_noise(&self) -> f64 {
+        4.0 * f64::EPSILON
+    }
+
     /// *(last)* Magnitude of a switch's value, for rounding floors.
     fn scale(&self, switch: usize) -> f64;
 

@@ -30,6 +30,8 @@ const PREDICTION_REACH: f64 = 1.5;
 const DECAY_INTERVAL: u64 = 5;
 /// A gradient this far below its largest norm so far is rounding noise.
 const STATIONARY: f64 = 1e-14;
+/// A field whose relative rounding noise exceeds this is at rest.
+const RESTING: f64 = 0.1;
 /// Zero-length events of one switch after which it is made to slide for one step, and after which the run stops.
 const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
 /// Events of one switch within a relative time of 1e-8 after which the run stops.
@@ -332,8 +334,15 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         }
         let dy = crate::vector::norm(&self.dy);
         self.largest_dy = self.largest_dy.max(dy);
-        if self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy {
-            return ControlFlow::Break(StopReason::Stationary);
+        // Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
+        let rests = self.field.relative_noise() > RESTING && self.options.fixed_step.is_none();
+        if rests || (self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy) {
+            if self.options.t_end.is_infinite() {
+                return ControlFlow::Break(StopReason::Stationary);
+            }
+            // At rest nothing changes any more: the horizon is reached in one stroke.
+            self.t = self.options.t_end;
+            return ControlFlow::Break(StopReason::Horizon);
         }
         if self.stats.steps.is_multiple_of(DECAY_INTERVAL) {
             self.estimate_decay();
@@ -565,7 +574,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 stepper.interpolate(start, x, y_cut);
                 stats.evaluations += 1;
                 match field.eval(y_cut, mode, dy_cut) {
-                    Ok(()) => rules[r].margin(*field, dy_cut),
+                    Ok(()) => rules[r].margin(field, dy_cut),
                     Err(_) => f64::MIN,
                 }
             };
@@ -794,7 +803,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
 
     fn met_rule(&mut self) -> Option<&'static str> {
         let Self { rules, field, dy, .. } = self;
-        rules.iter_mut().find_map(|rule| (rule.margin(&**field, dy) <= 0.0).then(|| rule.name()))
+        rules.iter_mut().find_map(|rule| (rule.margin(field, dy) <= 0.0).then(|| rule.name()))
     }
 
     fn evaluate_here(&mut self) -> ControlFlow<StopReason> {

@@ -13,7 +13,7 @@ pub enum StopReason {
         /// Name of the rule.
         name: &'static str,
     },
-    /// The field vanished to rounding, so that no later stop rule can be met.
+    /// The field vanished to rounding: the flow rests here, and no later stop rule can be met.
     Stationary,
     /// An observer asked to stop, for instance because of Ctrl-C.
     Interrupted,
@@ -63,7 +63,7 @@ impl fmt::Display for StopReason {
         match self {
             Self::Horizon => write!(f, "reached the time horizon"),
             Self::Rule { name } => write!(f, "reached the {name} target"),
-            Self::Stationary => write!(f, "the gradient vanished to rounding before any target was met"),
+            Self::Stationary => write!(f, "the gradient vanished to rounding: the flow rests from here on"),
             Self::Interrupted => write!(f, "interrupted"),
             Self::StepLimit { max_steps } => write!(f, "took the allowed {max_steps} steps"),
             Self::StepTooSmall { h } => write!(f, "the step size fell to {h:e}, below the resolution of time"),

@@ -18,6 +18,9 @@ const RATE_TOL: f64 = 1e-13;
 /// The same for a switch that was just released, where margin and rate are both zero up to the error of locating the exit.
 const RELEASED_RATE_TOL: f64 = 1e-9;
 
+/// Margins and rates are trusted down to this multiple of the field's relative noise.
+pub const NOISE_SAFETY: f64 = 8.0;
+
 /// Why no mode was decided.
 #[derive(Debug)]
 pub enum ResolveError {
@@ -78,8 +81,11 @@ pub fn resolve<F: PiecewiseField>(
         field.margins(&mut work.margins);
         work.n_evaluations += 1;
         let largest_rate = work.rates.iter().fold(field.rate_scale(), |m: f64, r| m.max(r.abs()));
+        // Close to an equilibrium all of this is a small difference of large numbers.
+        let noise = NOISE_SAFETY * field.relative_noise();
+        let margin_tol = MARGIN_TOL.max(noise);
         let violated = |contact: Contact, side: Side| {
-            let tol = if released.contains(&contact) { RELEASED_RATE_TOL } else { RATE_TOL };
+            let tol = noise.max(if released.contains(&contact) { RELEASED_RATE_TOL } else { RATE_TOL });
             let inward = -side.sign() * work.rates[contact.switch];
             (inward > tol * largest_rate).then(|| inward / largest_rate)
         };
@@ -87,7 +93,7 @@ pub fn resolve<F: PiecewiseField>(
             free.iter().filter_map(|&c| mode.side(c).and_then(|s| violated(c, s)).map(|size| (c, size, Action::Hold)));
         let let_go = mode.sliding().iter().zip(&work.margins).filter_map(|(&c, m)| {
             let side = if m.below < m.above { Side::Below } else { Side::Above };
-            let lets_go = m.least() < -MARGIN_TOL * m.scale && !meeting.forced.contains(&c);
+            let lets_go = m.least() < -margin_tol * m.scale && !meeting.forced.contains(&c);
             let repels = m.below < 0.0 && m.above < 0.0;
             lets_go.then(|| (c, -m.least() / m.scale, Action::Release { side, repels }))
         });

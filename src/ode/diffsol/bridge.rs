@@ -26,11 +26,12 @@ pub(super) type Carrier = FaerSparseMat<f64>;
 /// Where a carrier has entries.
 pub(super) type CarrierPattern = <Carrier as Matrix>::Sparsity;
 
-/// C of the carrier Jacobian −C·I: 1 + hγ·C carries hγ to full precision for all hγ > 1e-18 · 2⁻⁵² / ε, far below any step.
+/// C of the carrier Jacobian −C·I. Read back from 1 + hγ·C, hγ is exact to a few roundings down to 1/C ≈ 1e-18, shorter than any step
+/// that time resolves.
 const CARRIER: f64 = (1_u64 << 60) as f64;
 
-/// A prepared hγ serves others that differ by at most this fraction: Newton's iteration then contracts by at least that factor in
-/// the stiff components.
+/// A prepared hγ serves others that differ by at most this fraction: it makes Newton's iteration contract by this factor in the stiff
+/// components, which costs less than a factorisation.
 const SHIFT_TOLERANCE: f64 = 0.15;
 
 /// Steps after which a linearisation is renewed even if Newton's iteration is content with it.

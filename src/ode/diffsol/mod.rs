@@ -279,7 +279,9 @@ impl DiffsolStepper {
         self.n_evaluations += report.n_evaluations;
         self.counters.add(report.counters);
         let failure = match (report.failure, stepped) {
-            (Some(failure), _) => Some(NonFinite { what: format!("{} of {}", failure.what, self.method.name()) }),
+            (Some(failure), _) => {
+                Some(NonFinite { what: format!("{} in a step of {}", failure.what, self.method.name()) })
+            }
             (None, Err(error)) => Some(NonFinite {
                 what: format!("the end of a step of {} that diffsol gave up ({error})", self.method.name()),
             }),
