@@ -47,6 +47,7 @@ pub mod net;
 pub mod ntk;
 pub mod observe;
 pub mod ode;
+pub mod record;
 pub mod scenario;
 pub mod simulate;
 pub mod vector;

@@ -3,32 +3,42 @@
 //! Each command has a file with its arguments and a `run`. Data go to stdout, all else to stderr.
 
 mod check;
+mod events;
 mod exit;
 mod list;
+mod progress;
+mod run;
 mod show;
+mod summary;
 
 use self::exit::Exit;
 use clap::{Args, Parser, Subcommand};
+use gradflow::record::RecordError;
 use gradflow::scenario::{Scenario, ScenarioError};
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode, ThemeCharacters, ThemeStyles,
 };
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 /// Exact gradient flow of neural networks with piecewise-polynomial activations.
+///
+/// Without a command: `gradflow run quickstart`.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     #[command(flatten)]
     common: Common,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
+    Events(events::Events),
     Check(check::Check),
     List(list::List),
     Show(show::Show),
@@ -37,9 +47,9 @@ enum Command {
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 struct Common {
-    /// Use N threads; 0 means one per core
-    #[arg(long, value_name = "N", default_value_t = 0, global = true)]
-    threads: usize,
+    /// Use at most N threads, at least 1; results are the same bit for bit (one run is sequential) [default: one per core]
+    #[arg(long, value_name = "N", global = true)]
+    threads: Option<NonZeroUsize>,
     /// Write nothing to stderr but errors
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -49,7 +59,7 @@ struct Common {
 }
 
 /// Overrides of scenario fields.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Default)]
 struct Overrides {
     /// Override a scenario field, for example flow.rtol=1e-9; may be repeated
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
@@ -62,6 +72,12 @@ enum CliError {
     /// The scenario is at fault.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    /// A run directory cannot be made or read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A run has ended but its record could not be completed.
+    #[error("the record is incomplete: {0}")]
+    Lost(#[source] RecordError),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -81,9 +97,16 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         // A reader such as `head` that has seen enough is no fault.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-        Err(error @ CliError::Output(_)) => {
+        Err(error @ (CliError::Output(_) | CliError::Lost(_))) => {
             eprintln!("error: {error}");
             Exit::Stopped
+        }
+        Err(CliError::Record(error)) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = error.hint() {
+                eprintln!("  hint: {hint}");
+            }
+            Exit::BadInput
         }
         Err(CliError::Scenario(error)) => {
             report(&error);
@@ -95,9 +118,18 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<Exit, CliError> {
     match &cli.command {
-        Command::Check(check) => check.run(&cli.common),
-        Command::List(list) => list.run(&cli.common),
-        Command::Show(show) => show.run(&cli.common),
+        None => run::Run::default().run(&cli.common),
+        Some(command) => dispatch(command, &cli.common),
+    }
+}
+
+fn dispatch(command: &Command, common: &Common) -> Result<Exit, CliError> {
+    match command {
+        Command::Run(run) => run.run(common),
+        Command::Events(events) => events.run(common),
+        Command::Check(check) => check.run(common),
+        Command::List(list) => list.run(common),
+        Command::Show(show) => show.run(common),
     }
 }
 

@@ -7,7 +7,8 @@ use super::sliding::{SlideSystem, TangentBuffers};
 use crate::data::MergedData;
 use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram};
 use crate::ode::{Linearisation, Mode, NonFinite};
-use faer::linalg::solvers::{Llt, Solve};
+use crate::vector::cholesky_solve;
+use faer::linalg::solvers::Llt;
 use faer::{Mat, MatRef, Side};
 use std::sync::Arc;
 
@@ -112,14 +113,12 @@ impl Linearisation for LowRank {
     }
 
     fn solve(&mut self, b: &mut [f64]) {
-        let image = self.jacobian(b);
-        let mut rhs = Mat::from_fn(image.len(), 1, |k, _| image[k]);
+        let mut image = self.jacobian(b);
         if let Some(factor) = &self.factor {
-            factor.solve_in_place(rhs.as_mut());
+            cholesky_solve(factor.L(), &mut image);
         }
-        let solved: Vec<f64> = (0..image.len()).map(|k| rhs[(k, 0)]).collect();
         let mut correction = vec![0.0; b.len()];
-        self.jacobian_transposed(&solved, &mut correction);
+        self.jacobian_transposed(&image, &mut correction);
         b.iter_mut().zip(&correction).for_each(|(b, c)| *b -= c);
     }
 }

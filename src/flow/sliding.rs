@@ -5,8 +5,9 @@
 //! into the backward pass; V is never formed.
 
 use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, gradient_products, switch_gram};
+use crate::vector::cholesky_solve;
 use faer::linalg::solvers::{Llt, Solve};
-use faer::{Mat, MatMut, MatRef, Side};
+use faer::{MatMut, MatRef, Side};
 
 /// Added to the diagonal of a singular Γ, relative to its largest entry; it picks nearly the smallest δ.
 const RIDGE: f64 = 1e-13;
@@ -19,6 +20,7 @@ pub struct SlideSystem {
     scratch: KernelScratch,
     gamma: Vec<f64>,
     factor: Option<Llt<f64>>,
+    solution: Vec<f64>,
 }
 
 impl SlideSystem {
@@ -81,14 +83,14 @@ impl SlideSystem {
     }
 
     /// Solves Γδ = −V·direction given the entries of V·direction, in the order of the switches; writes (switch, δ), sorted by switch.
-    pub fn solve_for_rates(&self, rates: impl Fn(usize) -> f64, seeds: &mut Vec<(usize, f64)>) {
-        seeds.clear();
-        seeds.extend(self.switches.iter().enumerate().map(|(e, &j)| (j, -rates(e))));
+    pub fn solve_for_rates(&mut self, rates: impl Fn(usize) -> f64, seeds: &mut Vec<(usize, f64)>) {
+        self.solution.clear();
+        self.solution.extend((0..self.switches.len()).map(|e| -rates(e)));
         if let Some(factor) = &self.factor {
-            let mut rhs = Mat::from_fn(seeds.len(), 1, |e, _| seeds[e].1);
-            factor.solve_in_place(rhs.as_mut());
-            seeds.iter_mut().enumerate().for_each(|(e, seed)| seed.1 = rhs[(e, 0)]);
+            cholesky_solve(factor.L(), &mut self.solution);
         }
+        seeds.clear();
+        seeds.extend(self.switches.iter().copied().zip(self.solution.iter().copied()));
     }
 
     /// Overwrites the columns of a (K × m, column-major) matrix B by Γ⁻¹B.
@@ -101,7 +103,7 @@ impl SlideSystem {
 
     /// direction ← (I − VᵀΓ⁻¹V)·direction, the projection onto the tangent of all surfaces; buffers are overwritten.
     pub fn project_tangent(
-        &self,
+        &mut self,
         batch: &Batch,
         theta: &[f64],
         forward: &Forward,
@@ -114,7 +116,8 @@ impl SlideSystem {
         buffers.resize(batch, direction.len());
         let TangentBuffers { dz, df, scratch, grad, zeros, backward, seeds } = buffers;
         batch.tangent(theta, forward, direction, dz, df, scratch);
-        self.solve_for_rates(|e| dz[self.switches[e]], seeds);
+        let rates: Vec<f64> = self.switches.iter().map(|&j| dz[j]).collect();
+        self.solve_for_rates(|e| rates[e], seeds);
         batch.backward(theta, forward, zeros, seeds, backward, grad);
         direction.iter_mut().zip(&*grad).for_each(|(d, g)| *d += g);
     }

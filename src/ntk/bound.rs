@@ -88,7 +88,9 @@ impl BoundCheck {
         let integral = self.worst(rtol, |(_, _, integral, error)| (integral, error));
         let (verdict, reason) = self.judge(&constant, lambda0, lambda0.value);
         let total = self.samples.last().map_or(0.0, |s| s.2);
-        let (integral_verdict, integral_reason) = if total > 0.0 {
+        // λ_min of a singular G is rounding, and so is its integral: that bound says as little as λ₀ = 0.
+        let rounding = self.samples.last().map_or(0.0, |s| s.0 * lambda0.resolution);
+        let (integral_verdict, integral_reason) = if total > rounding {
             judge_ratio(&integral, &format!("∫λ_min = {total:.6e}"))
         } else {
             self.judge(&integral, lambda0, total)

@@ -5,9 +5,9 @@
 //! shifted matrix just outside the claimed spectrum must have a Cholesky factor. Without certificate there is no result, and the
 //! caller computes all eigenvalues instead.
 
-use crate::vector::{dot, norm};
-use faer::linalg::solvers::{Llt, Solve};
-use faer::{Mat, MatRef, Side};
+use crate::vector::{cholesky_solve, dot, norm};
+use faer::linalg::solvers::Llt;
+use faer::{MatRef, Side};
 
 /// Most Lanczos vectors.
 const MAX_VECTORS: usize = 40;
@@ -40,11 +40,7 @@ impl Extremes {
         self.highest = inverse_step(&above, &self.highest);
 
         blend(&mut self.lowest, n);
-        let inverse = largest(&self.lowest, |x| {
-            let mut y = Mat::from_fn(n, 1, |i, _| x[i]);
-            factor.solve_in_place(y.as_mut());
-            (0..n).map(|i| y[(i, 0)]).collect()
-        })?;
+        let inverse = largest(&self.lowest, |x| inverse_step(&factor, x))?;
         let low = 1.0 / inverse;
         // The eigenvalue itself is only known to ε·‖G‖, so the nudge cannot be smaller than that.
         let nudge = (CERTIFIED * low).max(8.0 * f64::EPSILON * high);
@@ -63,11 +59,11 @@ fn shifted(gram: MatRef<'_, f64>, sign: f64, shift: f64) -> Option<Llt<f64>> {
     matrix.llt(Side::Lower).ok()
 }
 
-/// One inverse iteration with a shift next to the eigenvalue: the eigenvector, practically.
+/// One inverse iteration. With a shift next to an eigenvalue the result is its eigenvector, practically.
 fn inverse_step(factor: &Llt<f64>, x: &[f64]) -> Vec<f64> {
-    let mut y = Mat::from_fn(x.len(), 1, |i, _| x[i]);
-    factor.solve_in_place(y.as_mut());
-    (0..x.len()).map(|i| y[(i, 0)]).collect()
+    let mut y = x.to_vec();
+    cholesky_solve(factor.L(), &mut y);
+    y
 }
 
 /// Mixes a unit vector with a fixed pseudo-random one.
@@ -151,6 +147,7 @@ fn largest_of_tridiagonal(diagonal: &[f64], off: &[f64], lower: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use faer::Mat;
 
     fn matrix(n: usize, condition: f64, seed: f64) -> Mat<f64> {
         // Q diag Qᵀ with Q from a pseudo-random matrix.

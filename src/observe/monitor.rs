@@ -63,6 +63,8 @@ pub struct Observed {
     pub eigen_solves: u64,
     /// Why rows could not be written, if so.
     pub sink_error: Option<String>,
+    /// Why λ_min could not be computed, if so.
+    pub spectrum_error: Option<String>,
 }
 
 /// See the module.
@@ -163,7 +165,8 @@ impl<'a> Monitor<'a> {
             start: self.start,
             gram_evaluations: self.tracker.as_ref().map_or(0, |t| t.n_grams),
             eigen_solves: self.tracker.as_ref().map_or(0, |t| t.n_eigen_solves),
-            sink_error: self.error.map(|e| e.to_string()).or(self.failure),
+            sink_error: self.error.map(|e| e.to_string()),
+            spectrum_error: self.failure,
         }
     }
 

@@ -1,0 +1,171 @@
+//! The short summary of a run for people.
+
+use gradflow::record::{BoundSummary, EventSummary, IdentitySummary, Status, Summary, WorkSummary};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes the summary of a finished run.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub(super) fn write(out: &mut impl Write, summary: &Summary, folder: &Path) -> io::Result<()> {
+    let s = summary;
+    writeln!(
+        out,
+        "{}: P = {} parameters, nM = {} targets, {} switching surfaces",
+        s.scenario, s.parameters, s.targets, s.surfaces
+    )?;
+    let ended = if s.status == Status::Completed { "completed" } else { "STOPPED EARLY" };
+    let message = s.stop_message.as_deref().unwrap_or("");
+    line(out, "end", &format!("{ended} at t = {}: {message}", number(s.t_end)))?;
+    line(out, "loss", &format!("{} -> {}", number(s.loss_initial), number(s.loss_final)))?;
+    if let Some(events) = &s.events {
+        line(out, "events", &events_line(events))?;
+    }
+    if !s.start.is_empty() {
+        line(out, "start", &format!("{} on a breakpoint", units(s.start.len())))?;
+    }
+    match &s.lambda0 {
+        Some(l) => {
+            let at = if l.side == "smooth" { String::new() } else { format!(" ({} an event)", l.side) };
+            let (value, t, resolution) = (number(l.value), number(Some(l.t)), number(l.resolution));
+            line(
+                out,
+                "lambda_0",
+                &format!("{value} at t = {t}{at}, known to about {resolution}; rank {} of {}", l.rank, s.targets),
+            )?;
+        }
+        None => line(out, "lambda_0", "not tracked")?,
+    }
+    if let Some(bound) = &s.bound {
+        bounds(out, bound)?;
+    }
+    if let Some(identities) = &s.identities {
+        line(out, "identities", &identities_line(identities))?;
+    }
+    if let Some(first) = s.branch_points.first() {
+        let t = number(Some(first.t));
+        line(
+            out,
+            "branch points",
+            &format!(
+                "{}, the first at t = {t}: from there on another solution exists or nearly does, and the last digits decide",
+                s.branch_points.len()
+            ),
+        )?;
+    }
+    if let Some(audit) = &s.audit {
+        line(out, "audit", &format!("missed events: {} of {} times checked", audit.missed, audit.checked))?;
+    }
+    if let Some(work) = &s.work {
+        work_lines(out, work, s)?;
+    }
+    line(out, "record", &folder.display().to_string())
+}
+
+/// What to try after a run that stopped early.
+pub(super) fn advice(summary: &Summary) -> Option<&'static str> {
+    match summary.stop_reason.as_deref()? {
+        "stationary" => {
+            Some("the flow rests at a critical point; no target below this loss can be met from this start")
+        }
+        "step_limit" => Some("raise flow.max_steps, or loosen flow.rtol"),
+        "step_too_small" => Some("loosen flow.rtol, or set flow.atol above 0"),
+        "non_finite" => Some("the flow has left the range of f64: check the scale of data and start"),
+        "missed_event" => Some("tighten flow.rtol"),
+        "chatter" | "undecided" => Some("the record is good up to here; tighten flow.rtol, or move the start a little"),
+        "output_error" => Some("the record is incomplete; make room or choose another folder with --out"),
+        "spectrum_error" => Some("run without the spectrum: --set ntk.track=false"),
+        _ => None,
+    }
+}
+
+fn line(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "  {label:<14} {text}")
+}
+
+fn events_line(events: &EventSummary) -> String {
+    let total = events.total();
+    if total == 0 && events.max_sliding == 0 {
+        return "none".to_owned();
+    }
+    let mut text = format!(
+        "{total}: {} crossings, {} slide entries, {} slide exits, {} grazes; at most {} sliding at once",
+        events.crossing, events.slide_enter, events.slide_exit, events.graze, events.max_sliding
+    );
+    if events.simultaneous > 0 {
+        text += &format!("; {} instants with several", events.simultaneous);
+    }
+    text
+}
+
+fn bounds(out: &mut impl Write, bound: &BoundSummary) -> io::Result<()> {
+    line(out, "bound", &format!("{}: {}", bound.verdict, bound.reason))?;
+    line(out, "integral bound", &format!("{}: {}", bound.integral_verdict, bound.integral_reason))
+}
+
+fn identities_line(identities: &IdentitySummary) -> String {
+    let conserved = if identities.conserved {
+        format!("conserved quantities drift {}", number(identities.conservation_drift))
+    } else {
+        "nothing conserved by this activation".to_owned()
+    };
+    let displacement = if identities.displacement_bound_ok { "kept" } else { "BROKEN" };
+    format!("energy defect {}; {conserved}; displacement bound {displacement}", number(identities.energy_defect))
+}
+
+fn work_lines(out: &mut impl Write, work: &WorkSummary, summary: &Summary) -> io::Result<()> {
+    let n_events = summary.events.as_ref().map_or(0, EventSummary::total);
+    let per_event = if n_events == 0 {
+        String::new()
+    } else {
+        format!(" ({:.1} per event)", work.gradient_evaluations as f64 / n_events as f64)
+    };
+    let tolerances = &summary.tolerances;
+    let (method, rtol, atol) = (&work.method, tolerances.rtol, tolerances.atol);
+    line(out, "method", &format!("{method}, rtol {rtol:e}, atol {atol:e}"))?;
+    line(
+        out,
+        "work",
+        &format!(
+            "{} steps ({} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves",
+            work.steps,
+            work.rejected,
+            work.gradient_evaluations,
+            work.jvp_evaluations,
+            work.single_value_evaluations,
+            work.eigen_solves
+        ),
+    )?;
+    line(out, "wall time", &format!("{} s", number(summary.wall_seconds)))
+}
+
+fn units(count: usize) -> String {
+    if count == 1 { "1 unit starts".to_owned() } else { format!("{count} units start") }
+}
+
+/// Five significant digits.
+fn number(value: Option<f64>) -> String {
+    let Some(x) = value else { return "-".to_owned() };
+    let size = x.abs();
+    if x == 0.0 {
+        "0".to_owned()
+    } else if (1e-3..1e5).contains(&size) {
+        let decimals = (4 - size.log10().floor() as i32).max(0) as usize;
+        format!("{x:.decimals$}")
+    } else {
+        format!("{x:.4e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_five_significant_digits() {
+        let shown = [0.0, 1.0, -0.012_345_67, 12_345.678, 1e5, 1e-8].map(|x| number(Some(x)));
+        assert_eq!(shown, ["0", "1.0000", "-0.012346", "12346", "1.0000e5", "1.0000e-8"]);
+        assert_eq!(number(None), "-");
+    }
+}

@@ -1,0 +1,44 @@
+//! The run directory: written as a run grows, read back by everything that comes after it.
+//!
+//! The types on disk ([`Summary`], [`TrajectoryRecord`], [`EventRecord`]) are their own and versioned; only [`RunWriter`] knows the
+//! simulation. A report needs nothing but a [`Run`].
+//!
+//! While a run is under way `summary.json` says `"status": "running"` and the `bound` column of `trajectory.csv` has
+//! e^{−λ₀t}‖r_0‖ with λ₀ the minimum *so far*; when it ends the column is rewritten with the λ₀ of the whole run. Rows reach the
+//! file system in whole lines, θ row by row, so that a crash leaves readable files.
+
+mod error;
+mod npy;
+mod run;
+mod summary;
+mod table;
+mod writer;
+
+pub use error::RecordError;
+pub use run::{Rows, Run, SavedTheta};
+pub use summary::{
+    AuditSummary, BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
+    Status, Summary, Tolerances, WorkSummary,
+};
+pub use table::{Direction, EventRecord, EventWord, LimitSide, TrajectoryRecord};
+pub use writer::{RunWriter, default_folder};
+
+/// Names of the files in a run directory.
+pub mod file {
+    /// One JSON object: what ran, how it ended, verdicts and counters.
+    pub const SUMMARY: &str = "summary.json";
+    /// One line per accepted step, per save time, and two at every event.
+    pub const TRAJECTORY: &str = "trajectory.csv";
+    /// One line per change at an event.
+    pub const EVENTS: &str = "events.csv";
+    /// θ at the save times, K × P.
+    pub const THETA: &str = "theta.npy";
+    /// Those times.
+    pub const THETA_TIMES: &str = "theta_times.csv";
+    /// The resolved scenario.
+    pub const SCENARIO: &str = "scenario.ron";
+    /// Discrete gradient descent against the flow.
+    pub const DESCENT: &str = "descent.csv";
+    /// The page made from all of these.
+    pub const REPORT: &str = "report.html";
+}

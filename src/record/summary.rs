@@ -1,0 +1,305 @@
+//! `summary.json`: one object that says what ran, how it ended, and what was found.
+//!
+//! What is not known yet while the run is under way is null, and so is what is not finite: JSON has no word for it.
+
+use super::error::RecordError;
+use super::file;
+use super::table::Direction;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// Version of the record's types.
+pub const SCHEMA: u64 = 1;
+
+/// The content of `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`SCHEMA`].
+    pub schema: u64,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Version of the program.
+    pub version: String,
+    /// Whether the run is under way, did what was asked for, or stopped early.
+    pub status: Status,
+    /// Why it ended, in one snake-case word such as `horizon` or `step_limit`.
+    pub stop_reason: Option<String>,
+    /// The same as a sentence.
+    pub stop_message: Option<String>,
+    /// Time reached.
+    pub t_end: Option<f64>,
+    /// P.
+    pub parameters: usize,
+    /// nM.
+    pub targets: usize,
+    /// Number of switching surfaces.
+    pub surfaces: usize,
+    /// Tolerances of the error control.
+    pub tolerances: Tolerances,
+    /// L(θ_0).
+    pub loss_initial: Option<f64>,
+    /// L at the end.
+    pub loss_final: Option<f64>,
+    /// ‖r_0‖.
+    pub residual_initial: Option<f64>,
+    /// ‖r‖ at the end.
+    pub residual_final: Option<f64>,
+    /// λ₀; null when the spectrum was not tracked.
+    pub lambda0: Option<LambdaSummary>,
+    /// Verdicts on the bounds.
+    pub bound: Option<BoundSummary>,
+    /// Counts of events.
+    pub events: Option<EventSummary>,
+    /// What the run cost.
+    pub work: Option<WorkSummary>,
+    /// How well the identities of the flow hold.
+    pub identities: Option<IdentitySummary>,
+    /// Units that started on a breakpoint.
+    pub start: Vec<StartSummary>,
+    /// Instants beyond which the result depends on the last digits, or on a choice.
+    pub branch_points: Vec<BranchSummary>,
+    /// The audit; null unless asked for.
+    pub audit: Option<AuditSummary>,
+    /// Seconds of wall time.
+    pub wall_seconds: Option<f64>,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Under way, or killed.
+    Running,
+    /// It did what was asked for.
+    Completed,
+    /// It stopped early; the record is good up to `t_end`.
+    Stopped,
+}
+
+/// Tolerances of the error control.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tolerances {
+    /// Relative.
+    pub rtol: f64,
+    /// Absolute.
+    pub atol: f64,
+}
+
+/// λ₀, the minimum of λ_min over the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LambdaSummary {
+    /// λ₀ ≥ 0.
+    pub value: Option<f64>,
+    /// Where it is attained.
+    pub t: f64,
+    /// `smooth`, `before` or `after` an event.
+    pub side: String,
+    /// It is known up to about this.
+    pub resolution: Option<f64>,
+    /// Whether it is positive beyond doubt.
+    pub resolved: bool,
+    /// Numerical rank of G there, of nM.
+    pub rank: usize,
+    /// Whether the spectrum has a clear gap at that rank.
+    pub rank_is_clear: bool,
+    /// Why it is zero by structure: `too_few_parameters`, `duplicate_inputs` or null.
+    pub structural_zero: Option<String>,
+}
+
+/// Verdicts: `holds`, `violated`, `vacuous` or `unresolved`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BoundSummary {
+    /// On ‖r_t‖ ≤ e^{−λ₀t}‖r_0‖.
+    pub verdict: String,
+    /// Largest quotient of the two sides over t > 0.
+    pub worst_ratio: Option<f64>,
+    /// Where.
+    pub worst_t: Option<f64>,
+    /// The reason in words.
+    pub reason: String,
+    /// On ‖r_t‖ ≤ exp(−∫λ_min)‖r_0‖.
+    pub integral_verdict: String,
+    /// Largest quotient of the two sides over t > 0.
+    pub integral_worst_ratio: Option<f64>,
+    /// The reason in words.
+    pub integral_reason: String,
+}
+
+impl BoundSummary {
+    /// Whether either bound is violated.
+    pub fn is_violated(&self) -> bool {
+        self.verdict == "violated" || self.integral_verdict == "violated"
+    }
+}
+
+/// Counts of events, on original samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventSummary {
+    /// Crossings.
+    pub crossing: u64,
+    /// Slide entries.
+    pub slide_enter: u64,
+    /// Slide exits.
+    pub slide_exit: u64,
+    /// Grazes.
+    pub graze: u64,
+    /// Instants at which more than one switch changed.
+    pub simultaneous: u64,
+    /// Largest number of units sliding at once.
+    pub max_sliding: u64,
+    /// Smallest time between two instants.
+    pub smallest_gap: Option<f64>,
+}
+
+impl EventSummary {
+    /// Changes of all kinds.
+    pub fn total(&self) -> u64 {
+        self.crossing + self.slide_enter + self.slide_exit + self.graze
+    }
+}
+
+/// Counters; each equals the number of calls made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkSummary {
+    /// Accepted steps, those cut short at events included.
+    pub steps: u64,
+    /// Rejected attempts.
+    pub rejected: u64,
+    /// Evaluations of the gradient over all samples.
+    pub gradient_evaluations: u64,
+    /// Evaluations of all switching rates: one Jacobian–vector product over all samples each. Decay estimates are apart.
+    pub jvp_evaluations: u64,
+    /// Evaluations of one switching value, on one sample.
+    pub single_value_evaluations: u64,
+    /// Estimates of the decay rate, about one gradient each.
+    pub decay_estimates: u64,
+    /// Gram matrices formed.
+    pub gram_evaluations: u64,
+    /// Eigenvalue or singular value decompositions.
+    pub eigen_solves: u64,
+    /// The method.
+    pub method: String,
+}
+
+/// Identities of every exact gradient flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IdentitySummary {
+    /// Largest |L(0) − L(t) − ∫‖∇L‖²| / L(0).
+    pub energy_defect: Option<f64>,
+    /// Whether the activation conserves ‖w_in‖² + b² − ‖w_out‖² of each hidden unit.
+    pub conserved: bool,
+    /// Largest relative change of those; null where nothing is conserved.
+    pub conservation_drift: Option<f64>,
+    /// Whether ‖θ(t) − θ_0‖² ≤ t·(L(0) − L(t)) held throughout.
+    pub displacement_bound_ok: bool,
+    /// Largest quotient of the two sides.
+    pub displacement_worst_ratio: Option<f64>,
+    /// ‖θ − θ_0‖ at the end.
+    pub displacement: Option<f64>,
+}
+
+/// A unit that started on a breakpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartSummary {
+    /// Hidden layer, from 1.
+    pub layer: usize,
+    /// Unit, from 0.
+    pub unit: usize,
+    /// Sample, from 0.
+    pub sample: usize,
+    /// Breakpoint, from 0.
+    pub breakpoint: usize,
+    /// Where it goes; null when it slides.
+    pub direction: Option<Direction>,
+}
+
+/// A branch point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BranchSummary {
+    /// Time.
+    pub t: f64,
+    /// Hidden layer, from 1.
+    pub layer: usize,
+    /// Unit, from 0.
+    pub unit: usize,
+    /// Sample, from 0.
+    pub sample: usize,
+    /// Breakpoint, from 0.
+    pub breakpoint: usize,
+    /// `repelling_start`, `lost_attraction`, `narrow_exit`, `near_miss` or `narrow_crossing`.
+    pub kind: String,
+    /// Relative distance from the other continuation; 0 when both solve the equations.
+    pub margin: Option<f64>,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditSummary {
+    /// Times at which every surface was checked again.
+    pub checked: u64,
+    /// Times at which some surface was on the wrong side.
+    pub missed: u64,
+    /// Largest distance beyond a boundary, relative to the scale of the switch.
+    pub deepest: Option<f64>,
+}
+
+impl Summary {
+    /// Replaces `summary.json` in a folder at one stroke: a reader sees the old one or the new one.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn write(&self, folder: &Path) -> Result<(), RecordError> {
+        let target = folder.join(file::SUMMARY);
+        let unfinished = folder.join("summary.json.tmp");
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("the summary has string keys only, and writing to a string cannot fail");
+        text.push('\n');
+        fs::write(&unfinished, text).map_err(RecordError::io("write", &unfinished))?;
+        fs::rename(&unfinished, &target).map_err(RecordError::io("replace", &target))
+    }
+
+    /// Reads `summary.json` of a folder.
+    ///
+    /// # Errors
+    /// [`RecordError::NotARun`] when there is none, [`RecordError::Schema`], [`RecordError::Malformed`], [`RecordError::Io`].
+    pub fn read(folder: &Path) -> Result<Self, RecordError> {
+        let path = folder.join(file::SUMMARY);
+        let not_a_run = |reason| RecordError::NotARun { path: folder.to_path_buf(), reason };
+        if !folder.exists() {
+            return Err(not_a_run("there is no such folder"));
+        }
+        if !path.is_file() {
+            return Err(not_a_run("it has no summary.json"));
+        }
+        let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
+        let malformed = |error: serde_json::Error| RecordError::Malformed {
+            path: path.clone(),
+            line: error.line().max(1) as u64,
+            reason: error.to_string(),
+        };
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(malformed)?;
+        match value.get("schema").and_then(serde_json::Value::as_u64) {
+            None => Err(not_a_run("its summary.json has no `schema`")),
+            Some(SCHEMA) => serde_json::from_str(&text).map_err(malformed),
+            Some(found) => Err(RecordError::Schema { path, expected: SCHEMA, found }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_back_as_they_were_written() {
+        // The first of these is one unit in the last place off with serde_json's fast reader.
+        for x in [0.009_955_296_589_342_487, 2.583_239_481_872_156, 1e-300, f64::MIN_POSITIVE, 0.1 + 0.2] {
+            let tolerances = Tolerances { rtol: x, atol: -x };
+            let text = serde_json::to_string(&tolerances).expect("numbers can be written");
+            assert_eq!(serde_json::from_str::<Tolerances>(&text).expect("and read"), tolerances, "{text}");
+        }
+    }
+}
