@@ -158,9 +158,12 @@ fn start_on_kink(y_on: f64, y_above: f64) -> Case {
 #[test]
 fn starts_on_a_breakpoint_go_where_the_field_pushes() {
     // ż(s) on either side: (1.5 − 2s·1 …): slides at s = 3/4; up; down.
-    for (y_on, y_above, side) in
-        [(-1.0, 1.0, None), (1.0, 1.0, Some(Side::Above)), (-1.0, 0.2, Some(Side::Below)), (0.2, 1.0, Some(Side::Above))]
-    {
+    for (y_on, y_above, side) in [
+        (-1.0, 1.0, None),
+        (1.0, 1.0, Some(Side::Above)),
+        (-1.0, 0.2, Some(Side::Below)),
+        (0.2, 1.0, Some(Side::Above)),
+    ] {
         let case = start_on_kink(y_on, y_above);
         let run = flow(&case, 0.05);
         let start = &run.observed.start;

@@ -135,6 +135,10 @@ impl BoundCheck {
         }
         let (rank, n) = (lambda0.rank, lambda0.n_targets);
         let at = lambda0.t;
+        if lambda0.touches_zero {
+            let reason = format!("λ₀ = 0: λ_min touches zero at t = {at}, to the resolution of time");
+            return (Verdict::Vacuous, reason);
+        }
         if lambda0.rank_is_clear {
             let reason = format!("λ₀ = 0 to rounding: G has numerical rank {rank} of {n} at t = {at}");
             (Verdict::Vacuous, reason)

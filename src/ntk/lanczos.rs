@@ -1,9 +1,9 @@
 //! Extreme eigenvalues of a symmetric positive definite matrix by Lanczos iterations, warm-started and certified.
 //!
-//! Lanczos with full reorthogonalisation finds the largest eigenvalue of G, and through a Cholesky factor that of G⁻¹. A Lanczos value
-//! can be an interior eigenvalue when the start misses the extreme eigenvector, so each result is certified by inertia: the
-//! shifted matrix just outside the claimed spectrum must have a Cholesky factor. Without certificate there is no result, and the
-//! caller computes all eigenvalues instead.
+//! Lanczos with full reorthogonalisation finds the largest eigenvalue of G, and through a Cholesky factor that of (G − μI)⁻¹. A Lanczos
+//! value can be an interior eigenvalue when the start misses the extreme eigenvector, so λ_min, on which verdicts rest, is
+//! certified by inertia: G shifted to just below it must have a Cholesky factor. Without certificate there is no result, and the
+//! caller computes all eigenvalues instead. λ_max only sets scales and is not certified.
 
 use crate::vector::{cholesky_solve, dot, norm};
 use faer::linalg::solvers::Llt;
@@ -15,6 +15,8 @@ const MAX_VECTORS: usize = 40;
 const CONVERGED: f64 = 1e-13;
 /// Relative distance of the certified bound from the value.
 const CERTIFIED: f64 = 1e-10;
+/// The first guess at a shift is this part of the previous λ_min.
+const NEARBY: f64 = 0.9;
 /// Share of a fixed pseudo-random vector in a warm start, so that no eigenvector is ever missing from it.
 const BLEND: f64 = 1e-2;
 
@@ -23,36 +25,43 @@ const BLEND: f64 = 1e-2;
 pub struct Extremes {
     lowest: Vec<f64>,
     highest: Vec<f64>,
+    last_low: f64,
 }
 
 impl Extremes {
-    /// Certified (λ_min, λ_max) of `gram`, or `None` when it is not positive definite enough, or the iteration did not convince.
+    /// (λ_min, λ_max) of `gram`, λ_min certified; or `None` when it is not positive definite enough, or the iteration did not convince.
     pub fn of(&mut self, gram: MatRef<'_, f64>) -> Option<(f64, f64)> {
         let n = gram.nrows();
-        let factor = gram.llt(Side::Lower).ok()?;
         blend(&mut self.highest, n);
         // By symmetry, products with rows are products with columns, which are contiguous.
         let columns: Vec<&[f64]> =
             gram.col_iter().map(|c| c.try_as_col_major().map(|c| c.as_slice())).collect::<Option<_>>()?;
-        let high = largest(&self.highest, |x| columns.iter().map(|c| dot(c, x)).collect())?;
-        // high·I − G, nudged outwards, must be positive definite.
-        let above = shifted(gram, -1.0, high * (1.0 + CERTIFIED))?;
-        self.highest = inverse_step(&above, &self.highest);
+        let product = |x: &[f64]| -> Vec<f64> { columns.iter().map(|c| dot(c, x)).collect() };
+        // The largest eigenvalue stands far out in a Gram matrix; two power steps keep its vector up to date.
+        let high = largest(&self.highest, product)?;
+        self.highest = product(&product(&self.highest));
 
         blend(&mut self.lowest, n);
+        // Just below the spectrum the inverse is dominated by the eigenvector wanted, so that few iterations do.
+        let guess = NEARBY * self.last_low;
+        let (shift, factor) = match (guess > 0.0).then(|| shifted(gram, -guess)).flatten() {
+            Some(factor) => (guess, factor),
+            None => (0.0, gram.llt(Side::Lower).ok()?),
+        };
         let inverse = largest(&self.lowest, |x| inverse_step(&factor, x))?;
-        let low = 1.0 / inverse;
+        let low = shift + 1.0 / inverse;
         // The eigenvalue itself is only known to ε·‖G‖, so the nudge cannot be smaller than that.
         let nudge = (CERTIFIED * low).max(8.0 * f64::EPSILON * high);
-        let below = shifted(gram, 1.0, -(low - nudge))?;
+        let below = shifted(gram, -(low - nudge))?;
         self.lowest = inverse_step(&below, &self.lowest);
+        self.last_low = low;
         Some((low, high))
     }
 }
 
-/// Cholesky factor of sign·G + shift·I.
-fn shifted(gram: MatRef<'_, f64>, sign: f64, shift: f64) -> Option<Llt<f64>> {
-    let mut matrix = gram * faer::Scale(sign);
+/// Cholesky factor of G + shift·I, if that is positive definite.
+pub fn shifted(gram: MatRef<'_, f64>, shift: f64) -> Option<Llt<f64>> {
+    let mut matrix = gram.to_owned();
     for i in 0..gram.nrows() {
         matrix[(i, i)] += shift;
     }
@@ -183,7 +192,7 @@ mod tests {
     fn a_start_orthogonal_to_the_lowest_eigenvector_gives_no_wrong_value() {
         let n = 20;
         let gram = Mat::from_fn(n, n, |i, j| if i == j { 1.0 + i as f64 } else { 0.0 });
-        let mut extremes = Extremes { lowest: vec![0.0; n], highest: Vec::new() };
+        let mut extremes = Extremes { lowest: vec![0.0; n], ..Extremes::default() };
         extremes.lowest[5] = 1.0;
         if let Some((low, _)) = extremes.of(gram.as_ref()) {
             assert!((low - 1.0).abs() < 1e-9, "{low}");

@@ -5,6 +5,7 @@
 //! step is looked into on its dense output, and a minimum inside is followed until it is stable.
 
 use super::gram::GramEvaluator;
+use super::lanczos::shifted;
 use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum, structural_zero};
 use crate::flow::FlowField;
 use crate::ode::{DenseOutput, Mode, PiecewiseField};
@@ -20,6 +21,9 @@ const STABLE: f64 = 1e-9;
 
 /// Part of half a step over which the slope of λ_min at an end is measured.
 const END_SLOPE: f64 = 1e-5;
+
+/// Samples within this relative distance of the lowest one count as next to it.
+const NEXT_TO_BEST: f64 = 1e-2;
 
 /// Golden section.
 const GOLDEN: f64 = 0.381_966_011_250_105_1;
@@ -74,6 +78,8 @@ pub struct Lambda0 {
     pub rank_is_clear: bool,
     /// nM.
     pub n_targets: usize,
+    /// λ_min comes down to zero, as closely as time can be resolved, at an isolated instant.
+    pub touches_zero: bool,
     /// λ_min = 0 by structure.
     pub structural_zero: Option<ZeroReason>,
 }
@@ -176,14 +182,20 @@ impl Tracker {
         let best = self.lambda0.map_or(f64::INFINITY, |l| l.value);
         let floor = 0.5 * (low_a + low_b - PATH_EXCESS * moved);
         let is_settled = self.structural_zero.is_some() || self.is_at_rounding();
-        let look_inside = h > 0.0 && !is_settled && (self.n_targets <= ALWAYS_MIDDLE || floor < best);
+        let t_middle = 0.5 * (a.t + b.t);
+        // Next to the best sample so far the minimum itself may lie inside, wherever the middle is.
+        let is_next_to_best = low_a.min(low_b) <= best * (1.0 + NEXT_TO_BEST);
+        let look_inside = h > 0.0
+            && !is_settled
+            && (self.n_targets <= ALWAYS_MIDDLE
+                || (floor < best && (is_next_to_best || self.could_be_lower(t_middle, best, mode, dense)?)));
         if !look_inside {
             self.integral += 0.5 * h * (low_a + low_b);
             // |λ_min″| h³/12 is not known; the change over the step bounds the trapezoid's error for a monotone λ_min.
             self.integral_error += 1e-3 * h * (low_a - low_b).abs();
             return Ok(());
         }
-        let middle = self.inside(0.5 * (a.t + b.t), mode, dense)?;
+        let middle = self.inside(t_middle, mode, dense)?;
         let low_m = middle.spectrum.lambda_min;
         let (trapezoid, simpson) = (0.5 * h * (low_a + low_b), h / 6.0 * (low_a + 4.0 * low_m + low_b));
         self.integral += simpson;
@@ -291,6 +303,13 @@ impl Tracker {
                 break;
             }
         }
+        // An eigenvalue that touches zero is caught at a small positive value, no smaller than its neighbours allow to tell.
+        let blur = (value(&w).max(value(&v)) - value(&x)).max(0.0);
+        if let Some(lowest) = self.lambda0.as_mut().filter(|l| l.t == x.t && l.is_resolved && l.value <= blur) {
+            lowest.is_resolved = false;
+            lowest.touches_zero = true;
+            lowest.resolution = lowest.resolution.max(blur);
+        }
         Ok(())
     }
 
@@ -305,6 +324,21 @@ impl Tracker {
         self.n_eigen_solves += 1;
         let thorough = !self.is_at_rounding();
         Ok(Sample { t, spectrum: spectrum(&self.inner, self.n_targets, &mut self.grams, thorough)? })
+    }
+
+    /// Whether λ_min may be below `best` at a time inside the current step: one Cholesky factor of G − best·I says no.
+    fn could_be_lower(
+        &mut self,
+        t: f64,
+        best: f64,
+        mode: &Mode,
+        dense: &dyn DenseOutput,
+    ) -> Result<bool, SpectrumError> {
+        dense.at(t, &mut self.theta);
+        self.inner.eval(&self.theta, mode, &mut self.dy).map_err(|_| SpectrumError)?;
+        self.n_grams += 1;
+        let (gram, _) = self.grams.gram(&self.inner);
+        Ok(shifted(gram, -best).is_none())
     }
 
     /// The spectrum at the field's last evaluation.
@@ -339,6 +373,7 @@ impl Tracker {
                 rank: s.rank,
                 rank_is_clear: s.rank_is_clear,
                 n_targets: self.n_targets,
+                touches_zero: false,
                 structural_zero: self.structural_zero,
             });
         }

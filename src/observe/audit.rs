@@ -2,7 +2,7 @@
 //!
 //! The times are known only after a first run, so the audit rides along on a second, identical one.
 
-use crate::ode::event::{boundaries, floor};
+use crate::ode::event::{floor, visit_boundaries};
 use crate::ode::{Observer, PiecewiseField, StepView};
 use std::ops::ControlFlow;
 
@@ -52,13 +52,13 @@ impl<F: PiecewiseField> Observer<F> for Audit<F> {
             }
             let mut deepest = 0.0_f64;
             for (j, &value) in self.field.values().iter().enumerate() {
-                for b in boundaries(&self.field, mode, j) {
+                visit_boundaries(&self.field, mode, j, |b| {
                     // `floor` is the scale times its rounding factor.
                     let scale = floor(&self.field, &b) / crate::ode::event::VALUE_FLOOR;
                     if scale > 0.0 {
                         deepest = deepest.max(-b.distance(value) / scale);
                     }
-                }
+                });
             }
             self.field.margins(&mut margins);
             let worst_margin = margins.iter().map(|m| -m.least() / m.scale).fold(0.0, f64::max);

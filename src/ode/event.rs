@@ -46,17 +46,32 @@ impl Boundary {
     }
 }
 
-/// The at most two breakpoints that bound the piece of a free switch.
-pub fn boundaries<F: PiecewiseField>(field: &F, mode: &Mode, switch: usize) -> impl Iterator<Item = Boundary> {
+/// Calls `see` with the at most two breakpoints that bound the piece of a free switch. These scans run over all switches in every
+/// step, hence a plain function instead of an iterator chain.
+#[inline]
+pub fn visit_boundaries<F: PiecewiseField>(field: &F, mode: &Mode, switch: usize, mut see: impl FnMut(Boundary)) {
+    if mode.slides(switch) {
+        return;
+    }
     let (breakpoints, piece) = (field.breakpoints(switch), mode.pieces()[switch]);
-    let boundary = |breakpoint: u16, side| {
-        let at = *breakpoints.get(usize::from(breakpoint))?;
-        Some(Boundary { contact: Contact { switch, breakpoint }, side, at })
-    };
-    let lower = piece.checked_sub(1).and_then(|b| boundary(b, Side::Above));
-    let upper = boundary(piece, Side::Below);
-    let free = !mode.slides(switch);
-    lower.into_iter().chain(upper).filter(move |_| free)
+    if let Some(breakpoint) = piece.checked_sub(1) {
+        let at = breakpoints[usize::from(breakpoint)];
+        see(Boundary { contact: Contact { switch, breakpoint }, side: Side::Above, at });
+    }
+    if let Some(&at) = breakpoints.get(usize::from(piece)) {
+        see(Boundary { contact: Contact { switch, breakpoint: piece }, side: Side::Below, at });
+    }
+}
+
+/// The boundary of a free switch at the breakpoint of `contact`, if it is one.
+pub fn boundary_at<F: PiecewiseField>(field: &F, mode: &Mode, contact: Contact) -> Option<Boundary> {
+    let mut found = None;
+    visit_boundaries(field, mode, contact.switch, |b| {
+        if b.contact == contact {
+            found = Some(b);
+        }
+    });
+    found
 }
 
 /// Rounding floor of the distance to a boundary.
@@ -132,13 +147,17 @@ pub struct Located<'a, F> {
 impl<F: PiecewiseField> Located<'_, F> {
     /// Whether anything may happen in the step, judged from its ends alone; `false` is final, `true` asks for [`earliest`](Self::earliest).
     pub fn is_suspect(&self) -> bool {
-        self.slides_in_question() || (0..self.end.values.len()).any(|j| self.suspicions(j).next().is_some())
+        self.slides_in_question() || {
+            let mut is_suspect = false;
+            self.visit_suspicions(|_, _, _| is_suspect = true);
+            is_suspect
+        }
     }
 
     /// The earliest event, if any, and closest approaches inside the step.
     pub fn earliest(&mut self) -> (Option<Found>, Vec<Approach>) {
-        let suspicions: Vec<(Boundary, bool, Suspicion)> =
-            (0..self.end.values.len()).flat_map(|j| self.suspicions(j)).collect();
+        let mut suspicions: Vec<(Boundary, bool, Suspicion)> = Vec::new();
+        self.visit_suspicions(|boundary, fresh, suspicion| suspicions.push((boundary, fresh, suspicion)));
         let mut candidates = Vec::new();
         let mut approaches = Vec::new();
         for (boundary, fresh, suspicion) in suspicions {
@@ -219,9 +238,35 @@ impl<F: PiecewiseField> Located<'_, F> {
 
     /// Locates the boundary of `contact`, known to be passed at `x_high`.
     pub fn locate_before(&mut self, contact: Contact, x_high: f64) -> Option<f64> {
-        let boundary = boundaries(self.field, self.mode, contact.switch).find(|b| b.contact == contact)?;
+        let boundary = boundary_at(self.field, self.mode, contact)?;
         let fresh = self.fresh.contains(&contact);
         Some(self.locate(&Candidate { boundary, fresh, estimate: x_high, outside: x_high }))
+    }
+
+    /// Adds to `hits` all free switches that reach a breakpoint at the field's last point within `same_time`; returns one that has passed
+    /// its breakpoint earlier than that, if any.
+    pub fn gather(&self, rates: &[f64], same_time: f64, hits: &mut Vec<Contact>) -> Option<Contact> {
+        let mut overtaken = None;
+        for (j, (&value, &rate)) in self.field.values().iter().zip(rates).enumerate() {
+            visit_boundaries(&*self.field, self.mode, j, |b| {
+                let distance = b.distance(value);
+                let approach = -b.side.sign() * rate;
+                // Most switches are far away; only the others are worth their rounding floor.
+                if distance > (approach * same_time).max(0.0) && distance > 1e-9 * (self.field.scale(j) + b.at.abs()) {
+                    return;
+                }
+                let slack = (approach * same_time).max(2.0 * floor(&*self.field, &b));
+                if hits.contains(&b.contact) {
+                    return;
+                }
+                if distance < -slack {
+                    overtaken = Some(b.contact);
+                } else if approach > 0.0 && (approach * same_time >= distance || distance < 0.0) {
+                    hits.push(b.contact);
+                }
+            });
+        }
+        overtaken
     }
 
     /// Whether the ends of the step leave open that a slide ends inside it.
@@ -259,34 +304,44 @@ impl<F: PiecewiseField> Located<'_, F> {
         all.into_iter().map(|(_, c, side)| (c, side)).collect()
     }
 
-    fn suspicions(&self, switch: usize) -> impl Iterator<Item = (Boundary, bool, Suspicion)> {
-        boundaries(&*self.field, self.mode, switch).filter_map(move |boundary| {
-            let sign = boundary.side.sign();
-            let fresh = !self.fresh.is_empty() && self.fresh.contains(&boundary.contact);
-            let g0 = if fresh { 0.0 } else { boundary.distance(self.start.values[switch]).max(0.0) };
-            let g1 = boundary.distance(self.end.values[switch]);
-            let (d0, d1) = (sign * self.start.rates[switch] * self.h, sign * self.end.rates[switch] * self.h);
-            // Bézier coefficients: while all are positive the cubic cannot reach zero.
-            let (c0, c1) = (g0 + d0 / 3.0, g1 - d1 / 3.0);
-            let lowest = c0.min(c1).min(g1);
-            let spread = g0.max(g1).max(c0).max(c1);
-            // Far from the breakpoint compared with its own motion, and not turning back close to it either.
-            let is_turning = d0 < 0.0 && d1 > 0.0;
-            let is_near = |g: f64| is_turning && g < self.narrow * (self.field.scale(switch) + boundary.at.abs());
-            if lowest > DIP_CHECK * spread && !is_near(lowest) {
-                return None;
-            }
-            let floor = floor(&*self.field, &boundary);
-            if g1 < -floor || (g1 < 0.0 && d1 < -floor) {
-                let estimate = cubic_root_estimate((g0, g1), (d0, d1));
-                return Some((boundary, fresh, Suspicion::Left { estimate }));
-            }
-            let (x, minimum) = cubic_minimum((g0, g1), (d0, d1))?;
-            // A switch that has just left its breakpoint has its minimum there.
-            let is_start = fresh && x < DIP_CHECK && minimum > -floor;
-            let is_close = minimum < DIP_CHECK * spread || is_near(minimum);
-            (!is_start && is_close).then_some((boundary, fresh, Suspicion::Dip { x }))
-        })
+    fn visit_suspicions(&self, mut see: impl FnMut(Boundary, bool, Suspicion)) {
+        for switch in 0..self.end.values.len() {
+            visit_boundaries(&*self.field, self.mode, switch, |boundary| {
+                let sign = boundary.side.sign();
+                let fresh = !self.fresh.is_empty() && self.fresh.contains(&boundary.contact);
+                let g0 = if fresh { 0.0 } else { boundary.distance(self.start.values[switch]).max(0.0) };
+                let g1 = boundary.distance(self.end.values[switch]);
+                let (d0, d1) = (sign * self.start.rates[switch] * self.h, sign * self.end.rates[switch] * self.h);
+                if let Some(suspicion) = self.suspicion(&boundary, fresh, (g0, g1), (d0, d1)) {
+                    see(boundary, fresh, suspicion);
+                }
+            });
+        }
+    }
+
+    /// Judges a boundary from its distances and their slopes (per unit x) at both ends of the step.
+    #[inline]
+    fn suspicion(&self, boundary: &Boundary, fresh: bool, g: (f64, f64), d: (f64, f64)) -> Option<Suspicion> {
+        // Bézier coefficients: while all are positive the cubic cannot reach zero.
+        let (c0, c1) = (g.0 + d.0 / 3.0, g.1 - d.1 / 3.0);
+        let lowest = c0.min(c1).min(g.1);
+        let spread = g.0.max(g.1).max(c0).max(c1);
+        // Far from the breakpoint compared with its own motion, and not turning back close to it either.
+        let is_turning = d.0 < 0.0 && d.1 > 0.0;
+        let scale = || self.field.scale(boundary.contact.switch) + boundary.at.abs();
+        let is_near = |distance: f64| is_turning && distance < self.narrow * scale();
+        if lowest > DIP_CHECK * spread && !is_near(lowest) {
+            return None;
+        }
+        let floor = floor(&*self.field, boundary);
+        if g.1 < -floor || (g.1 < 0.0 && d.1 < -floor) {
+            return Some(Suspicion::Left { estimate: cubic_root_estimate(g, d) });
+        }
+        let (x, minimum) = cubic_minimum(g, d)?;
+        // A switch that has just left its breakpoint has its minimum there.
+        let is_start = fresh && x < DIP_CHECK && minimum > -floor;
+        let is_close = minimum < DIP_CHECK * spread || is_near(minimum);
+        (!is_start && is_close).then_some(Suspicion::Dip { x })
     }
 
     /// Minimises the exact distance near `x`; stops early once it is negative.

@@ -1,0 +1,103 @@
+//! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
+
+use super::{DECAY_INTERVAL, Integration, PREDICTION_REACH, RESTING, STABILITY_SHARE, STATIONARY};
+use crate::ode::event::visit_boundaries;
+use crate::ode::field::PiecewiseField;
+use crate::ode::outcome::StopReason;
+use crate::ode::stepper::{Start, Stepper};
+use std::ops::ControlFlow;
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
+    pub(super) fn check_limits(&mut self) -> ControlFlow<StopReason> {
+        if self.t >= self.options.t_end {
+            return ControlFlow::Break(StopReason::Horizon);
+        }
+        if self.stats.steps >= self.options.max_steps {
+            return ControlFlow::Break(StopReason::StepLimit { max_steps: self.options.max_steps });
+        }
+        let dy = crate::vector::norm(&self.dy);
+        self.largest_dy = self.largest_dy.max(dy);
+        // Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
+        let rests = self.field.relative_noise() > RESTING && self.options.fixed_step.is_none();
+        if rests || (self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy) {
+            if self.options.t_end.is_infinite() {
+                return ControlFlow::Break(StopReason::Stationary);
+            }
+            // At rest nothing changes any more: the horizon is reached in one stroke.
+            self.t = self.options.t_end;
+            return ControlFlow::Break(StopReason::Horizon);
+        }
+        if self.stats.steps.is_multiple_of(DECAY_INTERVAL) {
+            self.estimate_decay();
+        }
+        ControlFlow::Continue(())
+    }
+
+    pub(super) fn estimate_decay(&mut self) {
+        if self.options.fixed_step.is_none() && self.stepper.stability_interval().is_some() {
+            self.decay = self.field.decay_rate(&self.mode);
+            self.stats.decay_estimates += 1;
+        }
+    }
+
+    /// Makes attempts until one is accepted; returns its length.
+    pub(super) fn attempt(&mut self) -> ControlFlow<StopReason, f64> {
+        let remaining = self.options.t_end - self.t;
+        loop {
+            let h = self.options.fixed_step.unwrap_or_else(|| self.proposed_step()).min(remaining);
+            let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
+            let smallest = 4.0 * f64::EPSILON * self.t.abs();
+            match self.stepper.attempt(self.field, start, h) {
+                Ok(taken) => {
+                    let error = self.stepper.error(&self.options.norm, start);
+                    if self.options.fixed_step.is_some() || error <= 1.0 {
+                        self.controller.accept(taken, error);
+                        self.read_end();
+                        return ControlFlow::Continue(taken);
+                    }
+                    self.controller.reject(h, error);
+                    if h <= smallest || h < f64::MIN_POSITIVE {
+                        return ControlFlow::Break(StopReason::StepTooSmall { h });
+                    }
+                }
+                Err(non_finite) => {
+                    self.controller.reject(h, f64::INFINITY);
+                    if self.options.fixed_step.is_some() || h <= smallest || h < 1e-300 {
+                        return ControlFlow::Break(StopReason::NonFinite { what: non_finite.what });
+                    }
+                }
+            }
+            self.stats.rejected += 1;
+            self.stepper.reset();
+        }
+    }
+
+    /// The tolerance's step, limited by stability and by the next predicted crossing.
+    pub(super) fn proposed_step(&self) -> f64 {
+        let mut h = self.controller.h();
+        if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay)
+            && decay > 0.0
+        {
+            h = h.min(STABILITY_SHARE * interval / decay);
+        }
+        let mut soonest = f64::INFINITY;
+        for (j, (&value, &rate)) in self.start.values.iter().zip(&self.start.rates).enumerate() {
+            visit_boundaries(&*self.field, &self.mode, j, |b| {
+                let (distance, approach) = (b.distance(value), -b.side.sign() * rate);
+                if approach > 0.0 && distance > 0.0 && distance < soonest * approach && !self.fresh.contains(&b.contact)
+                {
+                    soonest = distance / approach;
+                }
+            });
+        }
+        // Never so short that a crossing just missed by rounding would stop the clock.
+        h.min((PREDICTION_REACH * soonest).max(1e-9 * h))
+    }
+
+    pub(super) fn read_end(&mut self) {
+        self.end.values.copy_from_slice(self.field.values());
+        self.field.rates(self.stepper.end_field(), &mut self.end.rates);
+        self.stats.rate_evaluations += 1;
+        self.field.margins(&mut self.end.margins);
+    }
+}

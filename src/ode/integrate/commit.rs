@@ -1,0 +1,186 @@
+//! Commit and tell: move to the cut, decide the modes there, guard against chatter, and tell the observers both sides.
+
+use super::{CHATTER_LIMIT, Cut, Dense, Integration, Repeats, WRONG_SIDE, ZERO_LENGTH_LIMITS};
+use crate::ode::event::{Found, boundary_at, floor, visit_boundaries};
+use crate::ode::field::PiecewiseField;
+use crate::ode::mode::{Contact, Mode};
+use crate::ode::observer::{BranchKind, BranchPoint, Event, Point, StepView};
+use crate::ode::outcome::StopReason;
+use crate::ode::resolve::{Meeting, ResolveError, changes, resolve};
+use crate::ode::stepper::{Start, Stepper};
+use std::ops::ControlFlow;
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
+    /// Moves to the cut, still in the old mode, and tells the observers.
+    pub(super) fn commit_step(&mut self, h: f64, cut: &Cut) -> ControlFlow<()> {
+        let x = match cut {
+            Cut::Nothing => 1.0,
+            Cut::Event(found) => found.x,
+            Cut::Rule { x, .. } => *x,
+        };
+        let reaches_horizon = x == 1.0 && self.t + h >= self.options.t_end * (1.0 - f64::EPSILON);
+        let t_end = if reaches_horizon { self.options.t_end } else { self.t + x * h };
+        self.stats.steps += 1;
+        let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
+        let dense =
+            Dense { stepper: &*self.stepper, start, h, x_cut: x, t_cut: t_end, field: std::marker::PhantomData };
+        let mut stats = self.stats;
+        stats.evaluations += self.stepper.n_evaluations();
+        let view = StepView {
+            t_start: self.t,
+            y_start: &self.y,
+            end: Point {
+                t: t_end,
+                y: &self.y_cut,
+                dy: &self.dy_cut,
+                mode: &self.mode,
+                field: &*self.field,
+                stats: &stats,
+            },
+            dense: &dense,
+            ends_at_event: matches!(cut, Cut::Event(_)),
+        };
+        let told = self.observer.step(&view);
+        self.t = t_end;
+        std::mem::swap(&mut self.y, &mut self.y_cut);
+        std::mem::swap(&mut self.dy, &mut self.dy_cut);
+        if matches!(cut, Cut::Nothing) {
+            std::mem::swap(&mut self.start, &mut self.end);
+            self.forced.clear();
+            let Self { fresh, field, mode, start, .. } = self;
+            fresh.retain(|&c| still_on(&**field, mode, c, &start.values));
+        } else {
+            self.stepper.reset();
+        }
+        told
+    }
+
+    /// Decides the modes at the event and goes on from its far side.
+    pub(super) fn commit_event(&mut self, found: &Found, h: f64) -> ControlFlow<StopReason> {
+        let zero_length = found.x * h <= 1e-14 * (self.t + self.controller.h());
+        if !zero_length {
+            self.forced.clear();
+        }
+        self.field.margins(&mut self.start.margins);
+        let margins = std::mem::take(&mut self.start.margins);
+        self.field.rates(&self.dy, &mut self.start.rates);
+        self.stats.rate_evaluations += 1;
+        let rates_before = self.start.rates.clone();
+        self.report_narrow_events(found, &margins, &rates_before);
+        let mut meeting = Meeting {
+            hits: found.hits.clone(),
+            exits: found.exits.clone(),
+            forced: self.guard(found, zero_length)?,
+            ..Meeting::default()
+        };
+        meeting.hits.retain(|c| !meeting.forced.contains(c));
+        let Self { fresh, field, mode, .. } = self;
+        fresh.retain(|&c| !found.hits.contains(&c) && still_on(&**field, mode, c, field.values()));
+        meeting.resting.clone_from(&self.fresh);
+
+        let mut on_surface: Vec<Contact> = self.mode.sliding().iter().chain(&found.hits).copied().collect();
+        on_surface.sort();
+        if let Err(error) = self.field.project(&mut self.y, &self.mode, &on_surface) {
+            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+        }
+        let before = self.mode.clone();
+        for lost in self.decide(&meeting)? {
+            let branch = BranchPoint { t: self.t, contact: lost, kind: BranchKind::LostAttraction, margin: 0.0 };
+            self.observer.branch_point(&branch);
+        }
+        self.forced = meeting.forced.clone();
+        let contacts = on_surface.iter().chain(&meeting.resting).copied();
+        let changes =
+            changes((&before, &rates_before), (&self.mode, &self.work.rates), contacts.clone(), &meeting.hits);
+        self.fresh.extend(on_surface);
+        let mode = &self.mode;
+        self.fresh.retain(|c| !mode.slides(c.switch));
+        self.fresh.sort();
+        self.fresh.dedup();
+        self.start.margins = margins;
+        self.adopt_decision();
+        self.check_sides(h, &rates_before)?;
+        let event = Event { changes };
+        let mut stats = self.stats;
+        stats.evaluations += self.stepper.n_evaluations();
+        let point = Point { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &stats };
+        self.observer.event(&point, &event);
+        match self.met_rule() {
+            Some(name) => ControlFlow::Break(StopReason::Rule { name }),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Counts repeated events of each switch; returns those that have to be forced to slide.
+    pub(super) fn guard(&mut self, found: &Found, zero_length: bool) -> ControlFlow<StopReason, Vec<Contact>> {
+        let mut forced = Vec::new();
+        let window = 1e-8 * self.t;
+        let hits = found.hits.iter().map(|c| (*c, true));
+        for (contact, is_hit) in hits.chain(found.exits.iter().map(|(c, _)| (*c, false))) {
+            let fresh_entry = Repeats { since: self.t, count: 0, zero_length: 0 };
+            let entry = self.repeats.entry(contact.switch).or_insert(fresh_entry);
+            if self.t - entry.since > window {
+                *entry = fresh_entry;
+            }
+            entry.count += 1;
+            entry.zero_length = if zero_length { entry.zero_length + 1 } else { 0 };
+            let (force_at, stop_at) = ZERO_LENGTH_LIMITS;
+            if entry.zero_length > stop_at || entry.count > CHATTER_LIMIT {
+                return ControlFlow::Break(StopReason::Chatter { contact });
+            }
+            let (attraction, _) = self.field.attraction(contact);
+            if is_hit && entry.zero_length >= force_at && attraction > 0.0 {
+                forced.push(contact);
+            }
+        }
+        ControlFlow::Continue(forced)
+    }
+
+    pub(super) fn decide(&mut self, meeting: &Meeting) -> ControlFlow<StopReason, Vec<Contact>> {
+        let n_before = self.work.n_evaluations;
+        let n_contacts = meeting.hits.len() + meeting.resting.len() + self.mode.sliding().len();
+        let result = resolve(self.field, &self.y, &mut self.mode, meeting, &mut self.work);
+        self.stats.evaluations += self.work.n_evaluations - n_before;
+        self.stats.rate_evaluations += self.work.n_evaluations - n_before;
+        match result {
+            Ok(repelled) => ControlFlow::Continue(repelled),
+            Err(ResolveError::NonFinite(error)) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+            Err(ResolveError::Undecided) => ControlFlow::Break(StopReason::Undecided { n_contacts }),
+        }
+    }
+
+    /// Takes over field, rates, values and margins from the decision just made.
+    pub(super) fn adopt_decision(&mut self) {
+        self.dy.copy_from_slice(&self.work.dy);
+        self.start.rates.copy_from_slice(&self.work.rates);
+        self.start.values.copy_from_slice(self.field.values());
+        self.start.margins.clone_from(&self.work.margins);
+    }
+
+    /// After an event no free switch may be beyond a boundary of its piece. A switch's size is also what it moves in a step: where all
+    /// switches of a layer vanish together, their values there are nothing but rounding.
+    pub(super) fn check_sides(&self, h: f64, rates_before: &[f64]) -> ControlFlow<StopReason> {
+        let mut missed = None;
+        for (j, &value) in self.start.values.iter().enumerate() {
+            visit_boundaries(&*self.field, &self.mode, j, |b| {
+                if b.distance(value) < 0.0 {
+                    let rate = rates_before[j].abs().max(self.start.rates[j].abs());
+                    let scale = (self.field.scale(j) + b.at.abs()).max(rate * h);
+                    if b.distance(value) < -WRONG_SIDE * scale {
+                        missed = Some((b.contact, b.distance(value) / scale));
+                    }
+                }
+            });
+        }
+        match missed {
+            Some((contact, distance)) => ControlFlow::Break(StopReason::MissedEvent { contact, distance }),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Whether a free switch is still on its breakpoint up to rounding.
+fn still_on<F: PiecewiseField>(field: &F, mode: &Mode, contact: Contact, values: &[f64]) -> bool {
+    boundary_at(field, mode, contact)
+        .is_some_and(|b| b.distance(values[contact.switch]).abs() <= 4.0 * floor(field, &b))
+}

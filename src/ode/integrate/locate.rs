@@ -1,0 +1,202 @@
+//! Locate: what cuts an accepted step short, an event or a stop rule, and at which part of the step.
+
+use super::{BRANCH_MARGIN, Cut, Integration, SIMULTANEOUS, X_TOL};
+use crate::ode::event::{Found, Located};
+use crate::ode::field::PiecewiseField;
+use crate::ode::outcome::StopReason;
+use crate::ode::root::{Bracket, shrink};
+use crate::ode::stepper::{Start, Stepper};
+use std::ops::ControlFlow;
+
+/// The step just attempted, as event location sees it; a macro, so that the borrows of the other fields stay free.
+macro_rules! located {
+    ($run:ident, $h:expr, $start:ident, $dense:expr) => {
+        Located {
+            field: &mut *$run.field,
+            mode: $start.mode,
+            h: $h,
+            start: &$run.start,
+            end: &$run.end,
+            fresh: &$run.fresh,
+            forced: &$run.forced,
+            narrow: BRANCH_MARGIN.0.max(BRANCH_MARGIN.1 * $run.options.norm.rtol),
+            x_tol: X_TOL,
+            dense: &$dense,
+            y: &mut $run.y_cut,
+            dy: &mut $run.dy_cut,
+            n_evaluations: 0,
+            n_single_values: 0,
+        }
+    };
+}
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
+    /// Finds what cuts the step short. Afterwards the field's last evaluation is at the cut (or the end of the step), in the old mode,
+    /// and `y_cut`, `dy_cut` hold that point.
+    pub(super) fn locate(&mut self, h: f64) -> ControlFlow<StopReason, Cut> {
+        let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
+        let before = self.stepper.n_evaluations();
+        let suspect = located!(self, h, start, |_x: f64, _y: &mut [f64]| {}).is_suspect();
+        let needs_dense = suspect || self.observer.needs_dense(self.t, self.t + h);
+        if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
+            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+        }
+        let mut moved = self.stepper.n_evaluations() != before;
+        let mut found = None;
+        let mut approaches = Vec::new();
+        if suspect {
+            let stepper = &*self.stepper;
+            let mut located = located!(self, h, start, |x: f64, y: &mut [f64]| stepper.interpolate(start, x, y));
+            (found, approaches) = located.earliest();
+            if found.is_none() && located.slides_in_question() {
+                let end_margins = located.end.margins.clone();
+                found = located.earliest_exit(1.0, &end_margins);
+                if found.is_none() && located.margins_may_dip() {
+                    stepper.interpolate(start, 0.5, located.y);
+                    let mut margins = Vec::new();
+                    located.n_evaluations += 1;
+                    if located.field.eval(located.y, located.mode, located.dy).is_ok() {
+                        located.field.margins(&mut margins);
+                        found = located.earliest_exit(0.5, &margins);
+                    }
+                }
+                moved = true;
+            }
+            self.stats.evaluations += located.n_evaluations;
+            self.stats.single_values += located.n_single_values;
+        }
+        if let Some(first) = found.take() {
+            found = Some(self.verify(h, first)?);
+        } else {
+            self.y_cut.copy_from_slice(self.stepper.end());
+            self.dy_cut.copy_from_slice(self.stepper.end_field());
+            if moved {
+                self.evaluate_cut()?;
+            }
+        }
+        let x_end = found.as_ref().map_or(1.0, |f| f.x);
+        self.report_near_misses(h, x_end, &approaches);
+        if let Some((x, name)) = self.earliest_rule(x_end)? {
+            return ControlFlow::Continue(Cut::Rule { x, name });
+        }
+        ControlFlow::Continue(found.map_or(Cut::Nothing, Cut::Event))
+    }
+
+    /// Makes sure that nothing else happens before the event, moving it forward as long as something does; then gathers all that
+    /// happens at the same instant.
+    pub(super) fn verify(&mut self, h: f64, mut found: Found) -> ControlFlow<StopReason, Found> {
+        let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
+        let stepper = &*self.stepper;
+        let mut located = located!(self, h, start, |x: f64, y: &mut [f64]| stepper.interpolate(start, x, y));
+        let mut rates = std::mem::take(&mut self.work.rates);
+        let mut margins = Vec::new();
+        let same_time = SIMULTANEOUS * (self.t + found.x * h).max(h);
+        let mut broken = None;
+        // Whether the field's last evaluation is at the event.
+        let mut is_there = false;
+        for _ in 0..100 {
+            stepper.interpolate(start, found.x, located.y);
+            located.n_evaluations += 1;
+            if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
+                broken = Some(StopReason::NonFinite { what: error.what });
+                break;
+            }
+            is_there = true;
+            located.field.rates(located.dy, &mut rates);
+            self.stats.rate_evaluations += 1;
+            located.field.margins(&mut margins);
+            let n_before = located.n_evaluations;
+            if let Some(exit) = located.earliest_exit(found.x, &margins).filter(|e| e.x < found.x) {
+                let gain = (found.x - exit.x) * h;
+                let merged = gain <= same_time;
+                let hits = if merged { std::mem::take(&mut found.hits) } else { Vec::new() };
+                found = Found { hits, ..exit };
+                is_there = false;
+                if merged {
+                    break;
+                }
+                continue;
+            }
+            if located.n_evaluations != n_before {
+                // The search for an exit moved the field; the exit coincides with the event and is decided there.
+                stepper.interpolate(start, found.x, located.y);
+                located.n_evaluations += 1;
+                if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
+                    broken = Some(StopReason::NonFinite { what: error.what });
+                    break;
+                }
+            }
+            let overtaken = located.gather(&rates, same_time, &mut found.hits);
+            let earlier = overtaken.and_then(|contact| {
+                let x = located.locate_before(contact, found.x)?;
+                (x < found.x).then(|| Found { x, hits: vec![contact], exits: Vec::new() })
+            });
+            // Following a single switch uses the state buffer but not the field's evaluation.
+            stepper.interpolate(start, found.x, located.y);
+            match earlier {
+                Some(earlier) => {
+                    found = earlier;
+                    is_there = false;
+                }
+                None => break,
+            }
+        }
+        if !is_there && broken.is_none() {
+            stepper.interpolate(start, found.x, located.y);
+            located.n_evaluations += 1;
+            if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
+                broken = Some(StopReason::NonFinite { what: error.what });
+            }
+        }
+        self.stats.evaluations += located.n_evaluations;
+        self.stats.single_values += located.n_single_values;
+        self.work.rates = rates;
+        match broken {
+            Some(reason) => ControlFlow::Break(reason),
+            None => ControlFlow::Continue(found),
+        }
+    }
+
+    pub(super) fn earliest_rule(&mut self, x_end: f64) -> ControlFlow<StopReason, Option<(f64, &'static str)>> {
+        let mut earliest: Option<(f64, &'static str)> = None;
+        for r in 0..self.rules.len() {
+            let x_high = earliest.map_or(x_end, |(x, _)| x);
+            let at_high = self.rules[r].margin(&*self.field, &self.dy_cut);
+            if at_high > 0.0 {
+                continue;
+            }
+            let Self { field, stepper, rules, y_cut, dy_cut, stats, mode, t, y, dy, .. } = self;
+            let start = Start { t: *t, y, dy, mode };
+            if let Err(error) = stepper.prepare_dense(field, start) {
+                return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+            }
+            let mut margin_at = |x: f64| {
+                stepper.interpolate(start, x, y_cut);
+                stats.evaluations += 1;
+                match field.eval(y_cut, mode, dy_cut) {
+                    Ok(()) => rules[r].margin(field, dy_cut),
+                    Err(_) => f64::MIN,
+                }
+            };
+            let at_start = margin_at(0.0);
+            let x = if at_start > 0.0 {
+                let bracket = Bracket { inside: (0.0, at_start), outside: (x_high, at_high) };
+                shrink(bracket, X_TOL, &mut margin_at).outside.0
+            } else {
+                0.0
+            };
+            // Leaves the field at the place found, which is where the next rule is judged.
+            margin_at(x);
+            earliest = Some((x, self.rules[r].name()));
+        }
+        ControlFlow::Continue(earliest)
+    }
+
+    pub(super) fn evaluate_cut(&mut self) -> ControlFlow<StopReason> {
+        self.stats.evaluations += 1;
+        match self.field.eval(&self.y_cut, &self.mode, &mut self.dy_cut) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+        }
+    }
+}

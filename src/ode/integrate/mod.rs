@@ -1,0 +1,252 @@
+//! The loop: attempt → judge → locate → commit → tell.
+//!
+//! A step is integrated in one mode, frozen for the whole attempt. The earliest boundary met inside it cuts it short; there the
+//! modes of all switches concerned are decided, and integration goes on in the new mode from the very same point. This is
+//! the construction of the flow in Lemma 2.1 of Jakhmola (arXiv:2509.23887), with Filippov sliding where a boundary attracts
+//! from both sides.
+
+mod attempt;
+mod branches;
+mod commit;
+mod locate;
+mod start;
+
+use super::controller::StepController;
+use super::event::{End, Found};
+use super::field::PiecewiseField;
+use super::mode::{Contact, Mode};
+use super::norm::WrmsNorm;
+use super::observer::{DenseOutput, Observer, Point};
+use super::outcome::{Stats, StopReason};
+use super::resolve::Workspace;
+use super::stepper::{Start, Stepper};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+/// Resolution of event times in parts of a step.
+const X_TOL: f64 = 1e-13;
+/// Events closer together than this, relative to t, are one event.
+const SIMULTANEOUS: f64 = 1e-12;
+/// Part of the real stability interval that steps use.
+const STABILITY_SHARE: f64 = 0.855;
+/// Steps reach at most this many predicted times to the next crossing.
+const PREDICTION_REACH: f64 = 1.5;
+/// Steps between estimates of the decay rate.
+const DECAY_INTERVAL: u64 = 5;
+/// A gradient this far below its largest norm so far is rounding noise.
+const STATIONARY: f64 = 1e-14;
+/// A field whose relative rounding noise exceeds this is at rest.
+const RESTING: f64 = 0.1;
+/// Zero-length events of one switch after which it is made to slide for one step, and after which the run stops.
+const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
+/// Events of one switch within a relative time of 1e-8 after which the run stops.
+const CHATTER_LIMIT: u32 = 400;
+/// Relative margins below this, or below this multiple of rtol, make an event a branch point worth listing.
+const BRANCH_MARGIN: (f64, f64) = (1e-5, 1e3);
+/// A switch on the wrong side by more than this, relative to its scale, means that an event was missed.
+const WRONG_SIDE: f64 = 1e-9;
+
+/// What to integrate to, and how closely.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Time horizon; may be infinite when a stop rule ends the run.
+    pub t_end: f64,
+    /// Tolerances of the error norm.
+    pub norm: WrmsNorm,
+    /// Limit on accepted steps.
+    pub max_steps: u64,
+    /// Steps of this length without error control (cut short at events), for measuring orders.
+    pub fixed_step: Option<f64>,
+}
+
+/// A reason to stop other than the horizon; located like an event.
+pub trait StopRule<F> {
+    /// Name for the record.
+    fn name(&self) -> &'static str;
+
+    /// Positive as long as the run goes on; continuous between events. The field was last evaluated at the point in question.
+    fn margin(&mut self, field: &F, dy: &[f64]) -> f64;
+}
+
+/// How an integration ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Why it ended.
+    pub reason: StopReason,
+    /// Final time.
+    pub t: f64,
+    /// Final state.
+    pub y: Vec<f64>,
+    /// Final mode.
+    pub mode: Mode,
+    /// Counters.
+    pub stats: Stats,
+}
+
+/// Integrates `field` from `y` at t = 0.
+pub fn integrate<F: PiecewiseField, S: Stepper<F> + ?Sized>(
+    field: &mut F,
+    stepper: &mut S,
+    y: &[f64],
+    options: &Options,
+    rules: &mut [Box<dyn StopRule<F>>],
+    observer: &mut dyn Observer<F>,
+) -> Outcome {
+    Integration::new(field, stepper, y, options, rules, observer).run()
+}
+
+/// State of a run. Mode and sliding set are part of it and are never re-derived from signs.
+struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
+    field: &'a mut F,
+    stepper: &'a mut S,
+    options: &'a Options,
+    rules: &'a mut [Box<dyn StopRule<F>>],
+    observer: &'a mut dyn Observer<F>,
+    controller: StepController,
+    t: f64,
+    y: Vec<f64>,
+    dy: Vec<f64>,
+    mode: Mode,
+    start: End,
+    end: End,
+    /// Contacts on their breakpoint right now, just placed on a side.
+    fresh: Vec<Contact>,
+    /// Contacts held for one step whatever their margins say.
+    forced: Vec<Contact>,
+    decay: Option<f64>,
+    largest_dy: f64,
+    repeats: HashMap<usize, Repeats>,
+    y_cut: Vec<f64>,
+    dy_cut: Vec<f64>,
+    work: Workspace,
+    stats: Stats,
+}
+
+/// Recent events of one switch, for the chatter guard.
+#[derive(Debug, Clone, Copy)]
+struct Repeats {
+    since: f64,
+    count: u32,
+    zero_length: u32,
+}
+
+/// What cuts a step short.
+enum Cut {
+    Nothing,
+    Event(Found),
+    Rule { x: f64, name: &'static str },
+}
+
+struct Dense<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
+    stepper: &'a S,
+    start: Start<'a>,
+    h: f64,
+    x_cut: f64,
+    t_cut: f64,
+    field: std::marker::PhantomData<fn(&F)>,
+}
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Dense<'_, F, S> {
+    /// The part of the step at time t. The cut is hit exactly: recovering its x from a rounded time would not do.
+    fn x(&self, t: f64) -> f64 {
+        if t == self.t_cut {
+            self.x_cut
+        } else if self.h > 0.0 {
+            ((t - self.start.t) / self.h).clamp(0.0, self.x_cut)
+        } else {
+            0.0
+        }
+    }
+}
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> DenseOutput for Dense<'_, F, S> {
+    fn at(&self, t: f64, y: &mut [f64]) {
+        self.stepper.interpolate(self.start, self.x(t), y);
+    }
+
+    fn dissipation(&self, t: f64) -> Option<f64> {
+        self.stepper.dissipation(self.start, self.x(t))
+    }
+}
+
+impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
+    fn new(
+        field: &'a mut F,
+        stepper: &'a mut S,
+        y: &[f64],
+        options: &'a Options,
+        rules: &'a mut [Box<dyn StopRule<F>>],
+        observer: &'a mut dyn Observer<F>,
+    ) -> Self {
+        let (dim, n_switches) = (field.dim(), field.n_switches());
+        let end = End { values: vec![0.0; n_switches], rates: vec![0.0; n_switches], margins: Vec::new() };
+        let work = Workspace { dy: vec![0.0; dim], rates: vec![0.0; n_switches], ..Workspace::default() };
+        let controller = StepController::new(0.0, stepper.error_exponent());
+        Self {
+            controller,
+            t: 0.0,
+            y: y.to_vec(),
+            dy: vec![0.0; dim],
+            mode: Mode::default(),
+            start: end.clone(),
+            end,
+            fresh: Vec::new(),
+            forced: Vec::new(),
+            decay: None,
+            largest_dy: 0.0,
+            repeats: HashMap::new(),
+            y_cut: vec![0.0; dim],
+            dy_cut: vec![0.0; dim],
+            work,
+            stats: Stats::default(),
+            field,
+            stepper,
+            options,
+            rules,
+            observer,
+        }
+    }
+
+    fn run(mut self) -> Outcome {
+        let reason = match self.begin() {
+            ControlFlow::Break(reason) => reason,
+            ControlFlow::Continue(()) => loop {
+                if let ControlFlow::Break(reason) = self.advance() {
+                    break reason;
+                }
+            },
+        };
+        self.stats.evaluations += self.stepper.n_evaluations();
+        let Self { field, observer, t, y, dy, mode, stats, .. } = self;
+        observer.end(&Point { t, y: &y, dy: &dy, mode: &mode, field, stats: &stats }, &reason);
+        Outcome { reason, t, y, mode, stats }
+    }
+
+    /// One step of the run, with the event that may end it.
+    fn advance(&mut self) -> ControlFlow<StopReason> {
+        self.check_limits()?;
+        let h = self.attempt()?;
+        let cut = self.locate(h)?;
+        let told = self.commit_step(h, &cut);
+        if let Cut::Rule { name, .. } = cut {
+            return ControlFlow::Break(StopReason::Rule { name });
+        }
+        if let Cut::Event(found) = cut {
+            self.commit_event(&found, h)?;
+        }
+        if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
+    }
+
+    fn met_rule(&mut self) -> Option<&'static str> {
+        let Self { rules, field, dy, .. } = self;
+        rules.iter_mut().find_map(|rule| (rule.margin(field, dy) <= 0.0).then(|| rule.name()))
+    }
+
+    fn evaluate_here(&mut self) -> ControlFlow<StopReason> {
+        self.stats.evaluations += 1;
+        match self.field.eval(&self.y, &self.mode, &mut self.dy) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The start of a run: modes of switches that begin on a breakpoint, the first step, starts that are not unique.
+
+use super::Integration;
+use crate::ode::controller::StepController;
+use crate::ode::event::{floor, visit_boundaries};
+use crate::ode::field::PiecewiseField;
+use crate::ode::mode::Contact;
+use crate::ode::observer::{BranchKind, BranchPoint, Point, StartContact};
+use crate::ode::outcome::StopReason;
+use crate::ode::resolve::Meeting;
+use crate::ode::stepper::Stepper;
+use std::ops::ControlFlow;
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
+    pub(super) fn begin(&mut self) -> ControlFlow<StopReason> {
+        self.mode = self.field.mode_from_values(&self.y);
+        self.evaluate_here()?;
+        let mut on_breakpoint = Vec::new();
+        for (j, &value) in self.field.values().iter().enumerate() {
+            visit_boundaries(&*self.field, &self.mode, j, |b| {
+                if b.distance(value).abs() <= floor(&*self.field, &b) {
+                    on_breakpoint.push(b.contact);
+                }
+            });
+        }
+        let mut contacts = Vec::new();
+        if !on_breakpoint.is_empty() {
+            let meeting = Meeting { resting: on_breakpoint.clone(), ..Meeting::default() };
+            self.decide(&meeting)?;
+            self.adopt_decision();
+            contacts
+                .extend(on_breakpoint.iter().map(|&contact| StartContact { contact, side: self.mode.side(contact) }));
+            self.fresh = on_breakpoint.iter().copied().filter(|c| !self.mode.slides(c.switch)).collect();
+        } else {
+            self.field.rates(&self.dy, &mut self.start.rates);
+            self.stats.rate_evaluations += 1;
+            self.start.values.copy_from_slice(self.field.values());
+        }
+        self.estimate_decay();
+        self.controller = StepController::new(self.first_step(), self.stepper.error_exponent());
+        self.report_repelling_starts(&on_breakpoint)?;
+        let point =
+            Point { t: 0.0, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &self.stats };
+        self.observer.start(&point, &contacts);
+        match self.met_rule() {
+            Some(name) => ControlFlow::Break(StopReason::Rule { name }),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    pub(super) fn first_step(&self) -> f64 {
+        let size = |v: &[f64]| self.options.norm.of(v, &self.y, &self.y);
+        match (self.options.fixed_step, self.decay) {
+            (Some(h), _) => h,
+            (None, Some(decay)) if decay > 0.0 => 0.3 / decay,
+            // Hairer, Nørsett & Wanner I, sec. II.4: one per cent of the time in which y would change by itself.
+            _ if size(&self.dy) > 0.0 => (0.01 * size(&self.y) / size(&self.dy)).max(1e-6 / size(&self.dy)),
+            _ => 1.0,
+        }
+    }
+
+    /// Lists starts from which both sides of a kink leave: the flow is not unique there.
+    pub(super) fn report_repelling_starts(&mut self, contacts: &[Contact]) -> ControlFlow<StopReason> {
+        let mut moved = false;
+        for &contact in contacts {
+            let (attraction, noise) = self.field.attraction(contact);
+            let Some(side) = self.mode.side(contact).filter(|_| attraction < -1e-9 * noise) else { continue };
+            let mut other = self.mode.clone();
+            other.place(contact, side.opposite());
+            moved = true;
+            self.stats.evaluations += 1;
+            if self.field.eval(&self.y, &other, &mut self.dy_cut).is_err() {
+                continue;
+            }
+            self.field.rates(&self.dy_cut, &mut self.work.rates);
+            self.stats.rate_evaluations += 1;
+            if side.opposite().sign() * self.work.rates[contact.switch] > 0.0 {
+                let branch = BranchPoint { t: self.t, contact, kind: BranchKind::RepellingStart, margin: 0.0 };
+                self.observer.branch_point(&branch);
+            }
+        }
+        if moved { self.evaluate_here() } else { ControlFlow::Continue(()) }
+    }
+}
