@@ -8,7 +8,7 @@ use super::sliding::{SlideSystem, TangentBuffers};
 use crate::data::{Data, MergedData};
 use crate::net::{Backward, Batch, Forward, Held, Network};
 use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin};
-use crate::vector::{all_finite, max_abs, norm};
+use crate::vector::{all_finite, max_abs, norm, vectorised};
 use std::sync::Arc;
 
 /// Power iterations on the first call for a decay rate, and on later (warm) ones.
@@ -238,8 +238,8 @@ impl PiecewiseField for FlowField {
         dy.iter_mut().for_each(|d| *d = -*d);
         for layer in 1..=batch.network().n_hidden() {
             let range = batch.layer_range(layer);
-            self.layer_scale[layer - 1] = max_abs(&self.forward.z[range.clone()]);
-            self.layer_mu[layer - 1] = max_abs(&self.backward.mu[range]);
+            let (z, mu) = (&self.forward.z[range.clone()], &self.backward.mu[range]);
+            (self.layer_scale[layer - 1], self.layer_mu[layer - 1]) = vectorised(|| (max_abs(z), max_abs(mu)));
         }
         if !all_finite(&self.forward.f) {
             return Err(NonFinite { what: "the network output".into() });

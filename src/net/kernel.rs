@@ -8,7 +8,7 @@
 //! the last sum running over learned slopes. The NTK Gram matrix and the Gram matrix of sliding surfaces are both of this form.
 
 use super::pass::{Backward, Batch, Forward};
-use crate::vector::dot;
+use crate::vector::{dot, vectorised};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
@@ -162,14 +162,16 @@ pub fn cross_gram(
             Par::Seq,
         );
         let samples = &a.samples[a.first[l]..];
-        for (k, column) in products[..n_a * n_b].chunks_exact(n_a).enumerate() {
-            let q = b.first[l] + k;
-            let kernel = &kernel[b.samples[q] * n..(b.samples[q] + 1) * n];
-            let target = &mut out[q * rows + a.first[l]..(q + 1) * rows];
-            for ((t, &product), &sample) in target.iter_mut().zip(column).zip(samples) {
-                *t += product * kernel[sample];
+        vectorised(|| {
+            for (k, column) in products[..n_a * n_b].chunks_exact(n_a).enumerate() {
+                let q = b.first[l] + k;
+                let kernel = &kernel[b.samples[q] * n..(b.samples[q] + 1) * n];
+                let target = &mut out[q * rows + a.first[l]..(q + 1) * rows];
+                for ((t, &product), &sample) in target.iter_mut().zip(column).zip(samples) {
+                    *t += product * kernel[sample];
+                }
             }
-        }
+        });
     }
     add_learned(a, b, rows, out);
 }
@@ -208,14 +210,16 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
         products.resize(count * count, 0.0);
         let target = MatMut::from_column_major_slice_mut(&mut products[..], count, count);
         matmul(target, Accum::Replace, seeds.transpose(), seeds, 1.0, Par::Seq);
-        for (k, products) in products.chunks_exact(count).enumerate() {
-            let q = deeper + k;
-            let column = &kernel[samples[q] * n..(samples[q] + 1) * n];
-            let target = &mut out[q * rows + q..(q + 1) * rows];
-            for ((t, &product), &sample) in target.iter_mut().zip(&products[k..]).zip(&samples[q..]) {
-                *t += product * column[sample];
+        vectorised(|| {
+            for (k, products) in products.chunks_exact(count).enumerate() {
+                let q = deeper + k;
+                let column = &kernel[samples[q] * n..(samples[q] + 1) * n];
+                let target = &mut out[q * rows + q..(q + 1) * rows];
+                for ((t, &product), &sample) in target.iter_mut().zip(&products[k..]).zip(&samples[q..]) {
+                    *t += product * column[sample];
+                }
             }
-        }
+        });
     }
     add_learned(probes, probes, rows, out);
 }

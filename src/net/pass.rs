@@ -5,7 +5,7 @@
 //! layers stand behind each other in the order of [`Network::place`], so a switch index addresses every buffer here.
 
 use super::network::Network;
-use crate::vector::dot;
+use crate::vector::{dot, vectorised};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use std::ops::Range;
@@ -178,11 +178,14 @@ impl Batch {
         let (z, pieces) = (&out.z[range.clone()], &pieces[range.clone()]);
         let (a, slope) = (&mut out.a[range.clone()], &mut out.slope[range.clone()]);
         if let Some(lines) = activation.lines(learned) {
-            for (((a, slope), &z), &piece) in a.iter_mut().zip(slope).zip(z).zip(pieces) {
-                let (c0, c1) = lines[usize::from(piece)];
-                *a = c0 + c1 * z;
-                *slope = c1;
-            }
+            vectorised(|| {
+                for (((a, slope), &z), &piece) in a.iter_mut().zip(slope).zip(z).zip(pieces) {
+                    // Never out of range; the mask spares the check.
+                    let (c0, c1) = lines[usize::from(piece) & 3];
+                    *a = c0 + c1 * z;
+                    *slope = c1;
+                }
+            });
         } else {
             for (((a, slope), &z), &piece) in a.iter_mut().zip(slope).zip(z).zip(pieces) {
                 (*a, *slope) = activation.eval(piece, z, learned);
@@ -222,9 +225,8 @@ impl Batch {
                 Par::Seq,
             );
             let target = &mut below[range.clone()];
-            for ((t, &m), &s) in target.iter_mut().zip(&*mu).zip(&forward.slope[range.clone()]) {
-                *t = m * s;
-            }
+            let slopes = &forward.slope[range.clone()];
+            vectorised(|| target.iter_mut().zip(&*mu).zip(slopes).for_each(|((t, m), s)| *t = m * s));
             while let Some(((index, delta), head)) = rest.split_last().filter(|((i, _), _)| *i >= range.start) {
                 target[index - range.start] += delta;
                 rest = head;

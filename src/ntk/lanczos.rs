@@ -5,7 +5,7 @@
 //! certified by inertia: G shifted to just below it must have a Cholesky factor. Without certificate there is no result, and the
 //! caller computes all eigenvalues instead. λ_max only sets scales and is not certified.
 
-use crate::vector::{cholesky_solve, dot, norm};
+use crate::vector::{cholesky_solve, dot, norm, vectorised};
 use faer::linalg::solvers::Llt;
 use faer::{MatRef, Side};
 
@@ -36,7 +36,7 @@ impl Extremes {
         // By symmetry, products with rows are products with columns, which are contiguous.
         let columns: Vec<&[f64]> =
             gram.col_iter().map(|c| c.try_as_col_major().map(|c| c.as_slice())).collect::<Option<_>>()?;
-        let product = |x: &[f64]| -> Vec<f64> { columns.iter().map(|c| dot(c, x)).collect() };
+        let product = |x: &[f64]| -> Vec<f64> { vectorised(|| columns.iter().map(|c| dot(c, x)).collect()) };
         // The largest eigenvalue stands far out in a Gram matrix; two power steps keep its vector up to date.
         let high = largest(&self.highest, product)?;
         self.highest = product(&product(&self.highest));
@@ -101,12 +101,12 @@ fn largest(start: &[f64], mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f
         let mut next = apply(&vectors[k]);
         diagonal.push(dot(&next, &vectors[k]));
         // Twice is enough (Parlett 1998, sec. 6.9).
-        for _ in 0..2 {
-            for v in &vectors {
+        vectorised(|| {
+            for v in vectors.iter().chain(&vectors) {
                 let part = dot(&next, v);
                 next.iter_mut().zip(v).for_each(|(x, v)| *x -= part * v);
             }
-        }
+        });
         let rest = norm(&next);
         let new = largest_of_tridiagonal(&diagonal, &off, ritz);
         if !new.is_finite() {

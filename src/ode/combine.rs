@@ -1,5 +1,7 @@
 //! Linear combinations of long vectors in one pass over memory: what a step of any method spends its own time on.
 
+use crate::vector::{all_finite, vectorised};
+
 /// Most terms of a combination: the stages of the largest tableau, the end of the step and the extra stages of its interpolant.
 pub(super) const MAX_TERMS: usize = 16;
 
@@ -48,6 +50,11 @@ impl<'a> Terms<'a> {
 /// Blocks that stay in the first-level cache make one pass over memory whatever the number of terms; four terms at once keep
 /// the arithmetic ahead of the loads. The sum is added to the base last, so that the base is rounded once.
 pub(super) fn combine(out: &mut [f64], base: Option<&[f64]>, terms: &Terms<'_>) -> bool {
+    vectorised(|| combine_blocks(out, base, terms))
+}
+
+#[inline(always)]
+fn combine_blocks(out: &mut [f64], base: Option<&[f64]>, terms: &Terms<'_>) -> bool {
     const BLOCK: usize = 512;
     let mut finite = true;
     for from in (0..out.len()).step_by(BLOCK) {
@@ -74,20 +81,6 @@ pub(super) fn combine(out: &mut [f64], base: Option<&[f64]>, terms: &Terms<'_>) 
         finite &= all_finite(out);
     }
     finite
-}
-
-/// Whether every entry is finite: 0·v is zero then, and NaN otherwise. Eight sums, because comparing and leaving the loop early would
-/// keep it from being vectorised.
-pub(super) fn all_finite(v: &[f64]) -> bool {
-    let mut sums = [0.0; 8];
-    let chunks = v.chunks_exact(sums.len());
-    let tail: f64 = chunks.remainder().iter().map(|v| 0.0 * v).sum();
-    for chunk in chunks {
-        for (sum, v) in sums.iter_mut().zip(chunk) {
-            *sum += 0.0 * v;
-        }
-    }
-    sums.iter().sum::<f64>() + tail == 0.0
 }
 
 #[cfg(test)]

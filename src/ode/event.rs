@@ -147,17 +147,12 @@ pub struct Located<'a, F> {
 impl<F: PiecewiseField> Located<'_, F> {
     /// Whether anything may happen in the step, judged from its ends alone; `false` is final, `true` asks for [`earliest`](Self::earliest).
     pub fn is_suspect(&self) -> bool {
-        self.slides_in_question() || {
-            let mut is_suspect = false;
-            self.visit_suspicions(|_, _, _| is_suspect = true);
-            is_suspect
-        }
+        self.slides_in_question() || !self.suspicions().is_empty()
     }
 
     /// The earliest event, if any, and closest approaches inside the step.
     pub fn earliest(&mut self) -> (Option<Found>, Vec<Approach>) {
-        let mut suspicions: Vec<(Boundary, bool, Suspicion)> = Vec::new();
-        self.visit_suspicions(|boundary, fresh, suspicion| suspicions.push((boundary, fresh, suspicion)));
+        let suspicions = self.suspicions();
         let mut candidates = Vec::new();
         let mut approaches = Vec::new();
         for (boundary, fresh, suspicion) in suspicions {
@@ -304,7 +299,9 @@ impl<F: PiecewiseField> Located<'_, F> {
         all.into_iter().map(|(_, c, side)| (c, side)).collect()
     }
 
-    fn visit_suspicions(&self, mut see: impl FnMut(Boundary, bool, Suspicion)) {
+    /// Boundaries that the cubic through both ends does not clear, with whether they are fresh.
+    fn suspicions(&self) -> Vec<(Boundary, bool, Suspicion)> {
+        let mut found = Vec::new();
         for switch in 0..self.end.values.len() {
             visit_boundaries(&*self.field, self.mode, switch, |boundary| {
                 let sign = boundary.side.sign();
@@ -312,15 +309,21 @@ impl<F: PiecewiseField> Located<'_, F> {
                 let g0 = if fresh { 0.0 } else { boundary.distance(self.start.values[switch]).max(0.0) };
                 let g1 = boundary.distance(self.end.values[switch]);
                 let (d0, d1) = (sign * self.start.rates[switch] * self.h, sign * self.end.rates[switch] * self.h);
+                // Most switches are far away compared with their motion and do not turn around: nothing else is asked of them.
+                let lowest = (g0 + d0 / 3.0).min(g1 - d1 / 3.0).min(g1);
+                let spread = g0.max(g1).max(g0 + d0 / 3.0).max(g1 - d1 / 3.0);
+                if lowest > DIP_CHECK * spread && (d0 >= 0.0 || d1 <= 0.0) {
+                    return;
+                }
                 if let Some(suspicion) = self.suspicion(&boundary, fresh, (g0, g1), (d0, d1)) {
-                    see(boundary, fresh, suspicion);
+                    found.push((boundary, fresh, suspicion));
                 }
             });
         }
+        found
     }
 
     /// Judges a boundary from its distances and their slopes (per unit x) at both ends of the step.
-    #[inline]
     fn suspicion(&self, boundary: &Boundary, fresh: bool, g: (f64, f64), d: (f64, f64)) -> Option<Suspicion> {
         // Bézier coefficients: while all are positive the cubic cannot reach zero.
         let (c0, c1) = (g.0 + d.0 / 3.0, g.1 - d.1 / 3.0);

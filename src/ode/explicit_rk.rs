@@ -3,12 +3,12 @@
 //! Promise: an attempt allocates nothing, evaluates the field last at the end of the step, and refuses states that are not
 //! finite. The coefficients are in [`super::tableau`]; acceptance and step length are decided elsewhere.
 
-use super::combine::{MAX_TERMS, Terms, all_finite, combine};
+use super::combine::{MAX_TERMS, Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
 use super::stepper::{Start, Stepper};
 use super::tableau::{Dense, ErrorWeights, Tableau};
-use crate::vector::dot;
+use crate::vector::{all_finite, dot};
 
 /// A stepper made of a tableau and its buffers: `n_stages` + 3 to `n_stages` + 12 vectors of length P.
 #[derive(Debug)]

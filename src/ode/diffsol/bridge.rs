@@ -6,9 +6,9 @@
 //! reaches the end of its step without further work.
 
 use super::LinearCounters;
-use crate::ode::combine::all_finite;
 use crate::ode::field::{Linearisation, NonFinite, PiecewiseField};
 use crate::ode::mode::Mode;
+use crate::vector::all_finite;
 use ::diffsol::matrix::sparsity::MatrixSparsity;
 use ::diffsol::{
     ConstantOp, FaerContext, FaerSparseMat, FaerVec, LaError, LaLinearOp, Matrix, MatrixCommon, NonLinearOp,

@@ -10,11 +10,12 @@ mod bridge;
 #[cfg(test)]
 mod tests;
 
-use super::combine::{Terms, all_finite, combine};
+use super::combine::{Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
 use super::stepper::{Start, Stepper};
 use super::tableau::TSIT5;
+use crate::vector::all_finite;
 use ::diffsol::error::DiffsolError;
 use ::diffsol::ode_solver::state::StateCommon;
 use ::diffsol::{
