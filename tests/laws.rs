@@ -16,9 +16,7 @@ const STEPS_PER_TOL: f64 = 200.0;
 fn conserved(widths: &[usize], bias: bool, learned: bool, theta: &[f64]) -> Vec<f64> {
     let n_layers = widths.len() - 1;
     let size = |l: usize| {
-        widths[l] * widths[l + 1]
-            + if bias { widths[l + 1] } else { 0 }
-            + usize::from(learned && l + 1 < n_layers)
+        widths[l] * widths[l + 1] + if bias { widths[l + 1] } else { 0 } + usize::from(learned && l + 1 < n_layers)
     };
     let mut all = Vec::new();
     let mut at = 0;
