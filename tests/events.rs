@@ -7,7 +7,7 @@ use common::naive::descend;
 use common::{Case, Watched, narrow_pieces, options, relative_distance, run, run_tracked};
 use gradflow::net::{Activation, Network};
 use gradflow::observe::EventRow;
-use gradflow::ode::{BranchKind, EventKind, Side, StopReason};
+use gradflow::ode::{BranchKind, EventKind, Options, Side, StopReason};
 
 const RTOL: f64 = 1e-10;
 
@@ -327,4 +327,71 @@ fn a_mirror_symmetric_grid_keeps_its_symmetry() {
         }
         assert_descent_agrees(name, &case, &run, 8000, 50.0);
     }
+}
+
+/// Unit, sample, side and depth of the closest approach to a kink inside the run: where ±z of a first-layer unit is least, not at an end.
+fn closest_approach(case: &Case, thetas: &[(f64, Vec<f64>)]) -> Option<(usize, usize, f64, f64)> {
+    let (x, width) = (case.rows().0, case.network.widths()[1]);
+    let n_in = case.network.widths()[0];
+    let z = |theta: &[f64], u: usize, x: &[f64]| -> f64 {
+        theta[n_in * width + u] + (0..n_in).map(|i| theta[u * n_in + i] * x[i]).sum::<f64>()
+    };
+    let mut best: Option<(usize, usize, f64, f64)> = None;
+    for u in 0..width {
+        for (j, x) in x.iter().enumerate() {
+            let sign = z(&thetas[0].1, u, x).signum();
+            let values: Vec<f64> = thetas.iter().map(|(_, theta)| sign * z(theta, u, x)).collect();
+            let at = (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b])).expect("there are values");
+            let is_inside = at > 20 && at + 20 < values.len();
+            if is_inside && best.is_none_or(|b| values[at].abs() < b.3.abs()) {
+                best = Some((u, j, sign, values[at]));
+            }
+        }
+    }
+    best
+}
+
+/// A unit that crosses its kink and comes back within a part of a step has the same sign at both ends of it.
+///
+/// The bias of the unit with the closest approach is moved until it dips 1e-5 below its kink, for about 0.01 in time. Steps have four
+/// times this length in the run under test, without anything that cuts them short before predicted crossings.
+#[test]
+fn double_crossings_inside_one_step_are_found() {
+    const DEPTH: f64 = 1e-5;
+    const STEP: f64 = 0.04;
+    let saves: Vec<f64> = (0..=400).map(|k| f64::from(k) / 400.0).collect();
+    let mut n_pairs = 0;
+    for seed in 0..150 {
+        let mut case = Case::random(&[2, 6, 1], true, Activation::leaky_relu(0.3), 6, seed);
+        case.theta0.iter_mut().for_each(|t| *t *= 1.5);
+        let tight = |case: &Case| run_tracked(case, "Tsit5", options(1.0, RTOL), &mut [], &saves, false);
+        let mut reference = tight(&case);
+        for _ in 0..12 {
+            let Some((u, _, sign, least)) = closest_approach(&case, &reference.kept.thetas) else { break };
+            case.theta0[2 * 6 + u] -= 0.8 * sign * (least + DEPTH);
+            reference = tight(&case);
+        }
+        let events = &reference.kept.events;
+        let n = events
+            .windows(2)
+            .filter(|e| {
+                let crossings = e.iter().all(|e| e.kind == EventKind::Crossing);
+                crossings && e[0].place == e[1].place && e[1].t - e[0].t < STEP / 2.0
+            })
+            .count();
+        if n == 0 {
+            continue;
+        }
+        let fixed = Options { fixed_step: Some(STEP), ..options(1.0, 1e-8) };
+        let coarse = run_tracked(&case, "Dop853", fixed, &mut [], &[], false);
+        let distance = relative_distance(&coarse.outcome.y, &reference.outcome.y, 1.0);
+        // Only where the coarse run is much closer than the dip is deep must it see it; a missed dip moves θ by far less than this.
+        if distance > 0.1 * DEPTH {
+            continue;
+        }
+        n_pairs += n;
+        assert_eq!(summary(&coarse.kept.events), summary(events), "seed {seed}: {distance:e} apart");
+    }
+    println!("{n_pairs} double crossings inside a step");
+    assert!(n_pairs >= 5, "only {n_pairs} pairs");
 }
