@@ -1,6 +1,6 @@
 //! One call that runs a scenario: problem and plan in, rows to a sink, outcome and observations out.
 //!
-//! The integrator itself is [`crate::ode::integrate`]; what is watched is in [`crate::observe`].
+//! The integrator itself is [`crate::ode::integrate()`]; what is watched is in [`crate::observe`].
 
 use crate::flow::FlowField;
 use crate::observe::{Audit, Monitor, Observed, Sink};

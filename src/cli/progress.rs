@@ -26,7 +26,7 @@ pub(super) struct Progress<'a> {
 impl<'a> Progress<'a> {
     pub fn new(inner: &'a mut dyn Sink, plan: &'a Plan, quiet: bool) -> Self {
         let bar = (!quiet && io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {percent:>3}% ETA {eta:<4} {msg}");
+            let style = ProgressStyle::with_template("{bar:12} {percent:>3}% ETA {eta:<4} {wide_msg}");
             let bar = ProgressBar::new(LENGTH as u64);
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });

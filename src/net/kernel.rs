@@ -3,7 +3,7 @@
 //! A *probe* is a scalar output of the network on one sample: a component of F, or the pre-activation of a hidden unit. Its
 //! gradient is, layer by layer, the outer product of a seed (∂probe/∂z_l) and the layer's input, so that
 //!
-//! ⟨∇p, ∇q⟩ = Σ_l ⟨seed_l(p), seed_l(q)⟩ · (⟨a_{l−1}(p), a_{l−1}(q)⟩ + [bias]) + Σ_l learned_l(p)·learned_l(q),
+//! ⟨∇p, ∇q⟩ = Σ_l ⟨seed_l(p), seed_l(q)⟩ · (⟨a_{l−1}(p), a_{l−1}(q)⟩ + \[bias\]) + Σ_l learned_l(p)·learned_l(q),
 //!
 //! the last sum running over learned slopes. The NTK Gram matrix and the Gram matrix of sliding surfaces are both of this form.
 

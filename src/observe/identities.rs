@@ -82,7 +82,7 @@ impl Identities {
     }
 }
 
-/// ‖W_l[u]‖² + b_l[u]² − ‖W_{l+1}[·, u]‖² for every hidden unit, layer by layer.
+/// `‖W_l[u]‖² + b_l[u]² − ‖W_{l+1}[·, u]‖²` for every hidden unit, layer by layer.
 pub fn conserved(network: &Network, theta: &[f64]) -> Vec<f64> {
     let layers = network.layout().layers();
     let mut all = Vec::with_capacity(network.n_units());

@@ -1,6 +1,6 @@
 //! The seam for one-step methods: make one attempt, estimate its error, offer dense output.
 //!
-//! A stepper knows no event and decides nothing: the loop in [`super::integrate`] judges the error, shortens the step to
+//! A stepper knows no event and decides nothing: the loop in [`super::integrate()`] judges the error, shortens the step to
 //! an event by reading the dense output, and moves on.
 
 use super::field::{NonFinite, PiecewiseField};

@@ -1,7 +1,7 @@
 //! A scenario as typed: the mirror of the RON text, before any check.
 //!
-//! Fields hold what the text says or their default; whether that makes sense is decided in [`super::check`] and what
-//! it means in [`super::resolve`]. Names are a contract with the files people keep.
+//! Fields hold what the text says or their default; whether that makes sense is decided in `check` and what
+//! it means in `resolve`. Names are a contract with the files people keep.
 
 use serde::{Deserialize, Serialize};
 

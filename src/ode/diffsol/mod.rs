@@ -3,7 +3,7 @@
 //! Promise: behind the [`Stepper`] seam nothing of diffsol shows. Each attempt builds a solver on the borrowed field, lets it take
 //! exactly one step, and keeps the end, the dense output and the proposed next length; nothing self-referential outlives the call,
 //! and limits that diffsol counts over a solver's lifetime start anew. No root functions are given to it: events belong to the
-//! loop. The implicit methods never see a P × P matrix; [`bridge`] hands their linear algebra to the field's
+//! loop. The implicit methods never see a P × P matrix; `bridge` hands their linear algebra to the field's
 //! [`Linearisation`](super::field::Linearisation). Where diffsol would accept a step with NaN in it, the attempt fails.
 
 mod bridge;
