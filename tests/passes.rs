@@ -161,7 +161,7 @@ fn free_passes_equal_their_naive_twins_at_every_size_and_activation() {
                 }
                 let jacobian = rows_matrix(&twin.f_gradient, p);
                 let mut grams = GramEvaluator::default();
-                let gram = grams.gram(&field);
+                let (gram, _) = grams.gram(&field);
                 let got: Vec<f64> =
                     (0..gram.ncols()).flat_map(|q| (0..gram.nrows()).map(move |p| gram[(p, q)])).collect();
                 close(&what("G"), &got, (&jacobian * jacobian.transpose()).as_slice(), 1e-12);
@@ -188,10 +188,12 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
     let normals: Vec<DVector<f64>> = sliding.iter().map(|&e| held.z_gradient[e].clone()).collect();
     let v = rows_matrix(&normals, p);
     let gamma = &v * v.transpose();
-    let svd = gamma.clone().svd(false, false);
-    let condition = svd.singular_values.max() / svd.singular_values.min();
-    if !sliding.is_empty() && condition > 1e4 {
-        return;
+    if !sliding.is_empty() {
+        let singular_values = gamma.clone().svd(false, false).singular_values;
+        // Parallel surfaces have a test of their own.
+        if singular_values.max() > 1e4 * singular_values.min() {
+            return;
+        }
     }
     close(&format!("{what}: z"), field.values(), &held.z, 1e-12);
     for (j, z) in held.z.iter().enumerate() {
@@ -270,13 +272,13 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
         let jacobian = DMatrix::from_fn(root.len(), p, |r, c| root[r] * effective.f_gradient[r][c]);
         let gram_want = &jacobian * jacobian.transpose();
         let mut grams = GramEvaluator::default();
-        let gram = grams.gram(&field);
+        let (gram, _) = grams.gram(&field);
         let got: Vec<f64> = (0..gram.ncols()).flat_map(|q| (0..gram.nrows()).map(move |p| gram[(p, q)])).collect();
         close(&format!("{what}: G_s"), &got, gram_want.as_slice(), 1e-12);
         let moved_outputs: Vec<f64> = held.f_gradient.iter().zip(&root).map(|(g, root)| root * g.dot(&moved)).collect();
         let weighted = DVector::from_iterator(root.len(), residual.iter().zip(&root).map(|(r, root)| r / root));
         let by_gram = -(DMatrix::from_column_slice(root.len(), root.len(), &got) * weighted);
-        let size = gram_want.amax() * scale;
+        let size = (gram_want.amax() * scale).max(1e-12);
         close(&format!("{what}: dF/dt = −G_s r"), &moved_outputs, by_gram.as_slice(), size);
     }
     if k > 0 {

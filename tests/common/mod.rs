@@ -102,7 +102,7 @@ pub fn activations() -> Vec<(&'static str, Activation)> {
 /// Largest |a_k − b_k| relative to the largest |b_k| (at least `least`).
 pub fn relative_distance(a: &[f64], b: &[f64], least: f64) -> f64 {
     assert_eq!(a.len(), b.len());
-    let scale = b.iter().fold(least, |m: f64, v| m.max(v.abs()));
+    let scale = b.iter().fold(least.max(f64::MIN_POSITIVE), |m: f64, v| m.max(v.abs()));
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale
 }
 
