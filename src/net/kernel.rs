@@ -72,6 +72,11 @@ impl Probes {
         self.samples.len()
     }
 
+    /// Number of layers, from the first, whose parameters some probe depends on.
+    fn depth(&self) -> usize {
+        self.first.iter().take_while(|&&first| first < self.len()).count()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
@@ -124,13 +129,37 @@ impl Probes {
     }
 }
 
-/// Scratch memory for [`cross_gram`].
+/// Sample kernels of a forward pass, and scratch memory for what is made of them.
 #[derive(Debug, Clone, Default)]
 pub struct KernelScratch {
-    kernel: Vec<f64>,
+    /// AᵀA + [bias] at the input of each layer (n × n); that of the data never changes.
+    kernels: Vec<Vec<f64>>,
     products: Vec<f64>,
-    /// The kernel of the data itself never changes.
-    input_kernel: Vec<f64>,
+}
+
+impl KernelScratch {
+    /// Computes the kernels at the inputs of the first `n_layers` layers.
+    fn refresh(&mut self, batch: &Batch, forward: &Forward, n_layers: usize) {
+        let n = batch.n_samples();
+        let all = batch.network().layout().layers().len();
+        self.kernels.resize_with(all, Vec::new);
+        for (l, kernel) in self.kernels.iter_mut().enumerate().take(n_layers) {
+            if l == 0 && kernel.len() == n * n {
+                continue;
+            }
+            let input = batch.layer_input(forward, l);
+            kernel.clear();
+            kernel.resize(n * n, if batch.network().has_bias() { 1.0 } else { 0.0 });
+            matmul(
+                MatMut::from_column_major_slice_mut(&mut kernel[..], n, n),
+                Accum::Add,
+                input.transpose(),
+                input,
+                1.0,
+                Par::Seq,
+            );
+        }
+    }
 }
 
 /// out[p, q] = ⟨∇p, ∇q⟩ for all probes p of `a` (rows) and q of `b` (columns); column-major, `a.len()` × `b.len()`.
@@ -145,13 +174,14 @@ pub fn cross_gram(
     let (rows, n) = (a.len(), batch.n_samples());
     out.clear();
     out.resize(rows * b.len(), 0.0);
-    let KernelScratch { kernel, products, input_kernel } = scratch;
+    scratch.refresh(batch, forward, a.depth().min(b.depth()));
+    let KernelScratch { kernels, products } = scratch;
     for (l, block) in batch.network().layout().layers().iter().enumerate() {
         let (n_a, n_b) = (rows - a.first[l], b.len() - b.first[l]);
         if n_a == 0 || n_b == 0 {
             continue;
         }
-        let kernel = layer_kernel(batch, forward, l, kernel, input_kernel);
+        let kernel = &kernels[l][..];
         products.resize(n_a * n_b, 0.0);
         matmul(
             MatMut::from_column_major_slice_mut(&mut products[..n_a * n_b], n_a, n_b),
@@ -182,14 +212,15 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
     let (rows, n) = (probes.len(), batch.n_samples());
     out.clear();
     out.resize(rows * rows, 0.0);
-    let KernelScratch { kernel, products, input_kernel } = scratch;
+    scratch.refresh(batch, forward, probes.depth());
+    let KernelScratch { kernels, products } = scratch;
     for (l, block) in batch.network().layout().layers().iter().enumerate() {
         let first = probes.first[l];
         let deeper = probes.first.get(l + 1).copied().unwrap_or(rows);
         if first == rows {
             continue;
         }
-        let kernel = layer_kernel(batch, forward, l, kernel, input_kernel);
+        let kernel = &kernels[l][..];
         let width = block.n_out;
         let (samples, units) = (&probes.samples, &probes.units);
         for q in first..deeper {
@@ -225,6 +256,7 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
 }
 
 /// ⟨∇p, g⟩ for every probe p of a switch and the gradient g whose seeds are in `backward` and `output_seed`; g itself is never formed.
+/// Comes after [`switch_gram`] with the same probes, forward pass and scratch, whose kernels it uses.
 pub fn gradient_products(
     batch: &Batch,
     forward: &Forward,
@@ -237,13 +269,13 @@ pub fn gradient_products(
     let n = batch.n_samples();
     out.clear();
     out.resize(probes.len(), 0.0);
-    let KernelScratch { kernel, products, input_kernel } = scratch;
+    let KernelScratch { kernels, products } = scratch;
     for (l, block) in batch.network().layout().layers().iter().enumerate() {
         let first = probes.first[l];
         if first == probes.len() {
             continue;
         }
-        let kernel = layer_kernel(batch, forward, l, kernel, input_kernel);
+        let kernel = &kernels[l][..];
         let width = block.n_out;
         // Σ_j seed(j)·k(j, i) for every sample i.
         products.resize(width * n, 0.0);
@@ -282,40 +314,6 @@ fn add_learned(a: &Probes, b: &Probes, rows: usize, out: &mut [f64]) {
             target.iter_mut().zip(from_a).for_each(|(t, p)| *t += p * q);
         }
     }
-}
-
-/// The kernel between samples at the input of layer `l`; that of the data is computed once.
-fn layer_kernel<'a>(
-    batch: &Batch,
-    forward: &Forward,
-    l: usize,
-    kernel: &'a mut Vec<f64>,
-    input_kernel: &'a mut Vec<f64>,
-) -> &'a [f64] {
-    let bias = batch.network().has_bias();
-    if l > 0 {
-        sample_kernel(batch.layer_input(forward, l), bias, kernel);
-        return kernel;
-    }
-    if input_kernel.len() != batch.n_samples() * batch.n_samples() {
-        sample_kernel(batch.layer_input(forward, 0), bias, input_kernel);
-    }
-    input_kernel
-}
-
-/// AᵀA + [bias], n × n.
-fn sample_kernel(input: MatRef<'_, f64>, bias: bool, out: &mut Vec<f64>) {
-    let n = input.ncols();
-    out.clear();
-    out.resize(n * n, if bias { 1.0 } else { 0.0 });
-    matmul(
-        MatMut::from_column_major_slice_mut(&mut out[..], n, n),
-        Accum::Add,
-        input.transpose(),
-        input,
-        1.0,
-        Par::Seq,
-    );
 }
 
 impl Probes {

@@ -1,8 +1,9 @@
 //! λ_min(G(t)) along the flow and λ₀, its minimum over *continuous* time.
 //!
 //! λ_min is sampled at both ends of every step, which includes both one-sided limits at events, and is continuous inside a step.
-//! By Weyl's inequality it cannot fall further between two samples than G moves; where that leaves room for a new minimum the
-//! step is looked into on its dense output, and a minimum inside is followed until it is stable.
+//! λ_min is a concave function of G: on the straight line between two Gram matrices it is nowhere below its lower end. Only the sag of
+//! the path of G below that line can make it fall (Weyl's inequality); where an estimate of the sag leaves room for a new minimum,
+//! the step is looked into on its dense output, and a minimum inside is followed until it is stable.
 
 use super::gram::GramEvaluator;
 use super::lanczos::shifted;
@@ -13,8 +14,9 @@ use crate::ode::{DenseOutput, Mode, PiecewiseField};
 /// Up to this size G is always sampled in the middle of a step as well: it costs next to nothing.
 const ALWAYS_MIDDLE: usize = 16;
 
-/// How much longer the path of G inside a step may be than the straight line between its ends.
-const PATH_EXCESS: f64 = 1.2;
+/// How far G may stray from the chord of a step, in units of ‖ΔG‖²/‖G‖: G is a polynomial in θ, so that its second-order part over
+/// a step is of that size.
+const SAG: f64 = 4.0;
 
 /// A minimum is stable when it moves by less than this, relatively.
 const STABLE: f64 = 1e-9;
@@ -159,11 +161,11 @@ impl Tracker {
         side: SampleSide,
     ) -> Result<Sample, SpectrumError> {
         let sample = Sample { t, spectrum: self.measure(field)? };
-        let moved = self.distance_of_gram();
+        let sag = self.sag_of_gram();
         self.keep_gram();
         self.consider(&sample, side);
         if let Some(previous) = self.previous {
-            self.between(&previous, &sample, moved, mode, dense)?;
+            self.between(&previous, &sample, sag, mode, dense)?;
         }
         self.previous = Some(sample);
         Ok(sample)
@@ -173,14 +175,14 @@ impl Tracker {
         &mut self,
         a: &Sample,
         b: &Sample,
-        moved: f64,
+        sag: f64,
         mode: &Mode,
         dense: &dyn DenseOutput,
     ) -> Result<(), SpectrumError> {
         let h = b.t - a.t;
         let (low_a, low_b) = (a.spectrum.lambda_min, b.spectrum.lambda_min);
         let best = self.lambda0.map_or(f64::INFINITY, |l| l.value);
-        let floor = 0.5 * (low_a + low_b - PATH_EXCESS * moved);
+        let floor = low_a.min(low_b) - sag;
         let is_settled = self.structural_zero.is_some() || self.is_at_rounding();
         let t_middle = 0.5 * (a.t + b.t);
         // Next to the best sample so far the minimum itself may lie inside, wherever the middle is.
@@ -384,9 +386,10 @@ impl Tracker {
         self.previous_gram.extend_from_slice(self.grams.last());
     }
 
-    /// ‖G − G_previous‖_F.
-    fn distance_of_gram(&self) -> f64 {
+    /// Estimate of how far G strays from the straight line between the previous sample and this one.
+    fn sag_of_gram(&self) -> f64 {
         let pairs = self.grams.last().iter().zip(&self.previous_gram);
-        pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+        let (moved, size) = pairs.fold((0.0, 0.0), |(moved, size), (a, b)| (moved + (a - b) * (a - b), size + b * b));
+        if size > 0.0 { SAG * moved / f64::sqrt(size) } else { f64::INFINITY }
     }
 }
