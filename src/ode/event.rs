@@ -145,17 +145,12 @@ pub struct Located<'a, F> {
 }
 
 impl<F: PiecewiseField> Located<'_, F> {
-    /// Whether anything may happen in the step, judged from its ends alone; `false` is final, `true` asks for [`earliest`](Self::earliest).
-    pub fn is_suspect(&self) -> bool {
-        self.slides_in_question() || !self.suspicions().is_empty()
-    }
-
-    /// The earliest event, if any, and closest approaches inside the step.
-    pub fn earliest(&mut self) -> (Option<Found>, Vec<Approach>) {
-        let suspicions = self.suspicions();
+    /// The earliest event, if any, and closest approaches inside the step, among the boundaries that [`suspicions`](Self::suspicions)
+    /// has found.
+    pub fn earliest(&mut self, suspicions: &[Suspicious]) -> (Option<Found>, Vec<Approach>) {
         let mut candidates = Vec::new();
         let mut approaches = Vec::new();
-        for (boundary, fresh, suspicion) in suspicions {
+        for &Suspicious { boundary, fresh, suspicion } in suspicions {
             match suspicion {
                 Suspicion::Left { estimate } => {
                     candidates.push(Candidate { boundary, fresh, estimate, outside: 1.0 });
@@ -299,8 +294,8 @@ impl<F: PiecewiseField> Located<'_, F> {
         all.into_iter().map(|(_, c, side)| (c, side)).collect()
     }
 
-    /// Boundaries that the cubic through both ends does not clear, with whether they are fresh.
-    fn suspicions(&self) -> Vec<(Boundary, bool, Suspicion)> {
+    /// Boundaries that the cubic through both ends of the step does not clear. None, and no slide in question, means no event.
+    pub fn suspicions(&self) -> Vec<Suspicious> {
         let mut found = Vec::new();
         for switch in 0..self.end.values.len() {
             visit_boundaries(&*self.field, self.mode, switch, |boundary| {
@@ -316,7 +311,7 @@ impl<F: PiecewiseField> Located<'_, F> {
                     return;
                 }
                 if let Some(suspicion) = self.suspicion(&boundary, fresh, (g0, g1), (d0, d1)) {
-                    found.push((boundary, fresh, suspicion));
+                    found.push(Suspicious { boundary, fresh, suspicion });
                 }
             });
         }
@@ -423,6 +418,15 @@ impl<F: PiecewiseField> Located<'_, F> {
         let x_tol = self.x_tol;
         shrink(bracket, x_tol, |x| self.distance_at(boundary, x) - offset).best()
     }
+}
+
+/// A boundary that may be left inside a step, judged from the step's ends alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Suspicious {
+    boundary: Boundary,
+    /// The step's start lies on the breakpoint itself.
+    fresh: bool,
+    suspicion: Suspicion,
 }
 
 /// What the ends of a step say about a boundary.

@@ -36,7 +36,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn locate(&mut self, h: f64) -> ControlFlow<StopReason, Cut> {
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let before = self.stepper.n_evaluations();
-        let suspect = located!(self, h, start, |_x: f64, _y: &mut [f64]| {}).is_suspect();
+        let judged = located!(self, h, start, |_x: f64, _y: &mut [f64]| {});
+        let suspicions = judged.suspicions();
+        let suspect = judged.slides_in_question() || !suspicions.is_empty();
         let needs_dense = suspect || self.observer.needs_dense(self.t, self.t + h);
         if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
@@ -47,7 +49,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if suspect {
             let stepper = &*self.stepper;
             let mut located = located!(self, h, start, |x: f64, y: &mut [f64]| stepper.interpolate(start, x, y));
-            (found, approaches) = located.earliest();
+            (found, approaches) = located.earliest(&suspicions);
             if found.is_none() && located.slides_in_question() {
                 let end_margins = located.end.margins.clone();
                 found = located.earliest_exit(1.0, &end_margins);
