@@ -24,6 +24,20 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     lanes.iter().sum::<f64>() + tail
 }
 
+/// Σ (a_i − b_i)².
+#[inline(always)]
+pub fn distance_squared(a: &[f64], b: &[f64]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: f64 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| (x - y) * (x - y)).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for k in 0..LANES {
+            lanes[k] += (x[k] - y[k]) * (x[k] - y[k]);
+        }
+    }
+    lanes.iter().sum::<f64>() + tail
+}
+
 /// √(Σ a_i²).
 pub fn norm(a: &[f64]) -> f64 {
     dot(a, a).sqrt()
@@ -104,6 +118,8 @@ mod tests {
             let b: Vec<f64> = (0..n).map(|k| (k * 5 % 13) as f64 - 6.0).collect();
             // Small integers: exact in any order.
             assert_eq!(dot(&a, &b), a.iter().zip(&b).map(|(x, y)| x * y).sum::<f64>(), "n = {n}");
+            let apart = a.iter().zip(&b).map(|(x, y)| (x - y) * (x - y)).sum::<f64>();
+            assert_eq!(distance_squared(&a, &b), apart, "n = {n}");
             assert_eq!(max_abs(&a), a.iter().fold(0.0, |m: f64, v| m.max(v.abs())), "n = {n}");
             assert!(all_finite(&a));
             for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {

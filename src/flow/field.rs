@@ -139,15 +139,15 @@ impl FlowField {
         residual
     }
 
-    /// *(last)* The forward pass with effective slopes s* = δ/μ in place of 0 at sliding units, as the Gram matrix G_s needs it.
-    pub fn effective_forward(&self, out: &mut Forward) {
-        out.clone_from(&self.forward);
+    /// *(last)* σ′ of all switches, with effective slopes s* = δ/μ in place of 0 at sliding units, as the Gram matrix G_s needs them.
+    pub fn effective_slopes(&self, out: &mut Vec<f64>) {
+        out.clone_from(&self.forward.slope);
         for &(j, delta) in &self.delta {
             let layer = self.batch.layer_of(j);
             let (low, high) = self.one_sided_slopes(layer, self.held_breakpoint(j));
             let s = delta / self.backward.mu[j];
             // μ = 0 means that no slope changes anything upstream; any admissible one does.
-            out.slope[j] = if s.is_finite() { s.clamp(low.min(high), low.max(high)) } else { 0.5 * (low + high) };
+            out[j] = if s.is_finite() { s.clamp(low.min(high), low.max(high)) } else { 0.5 * (low + high) };
         }
     }
 

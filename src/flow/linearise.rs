@@ -66,7 +66,7 @@ impl Linearisation for LowRank {
         super::field::hold(batch, y, mode.sliding(), &mut held);
         batch.forward(y, mode.pieces(), &held, &mut self.forward);
         self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
-        self.probes.outputs(batch, y, &self.forward);
+        self.probes.outputs(batch, y, &self.forward, &self.forward.slope);
         cross_gram(batch, &self.forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
         let size = batch.n_outputs();
         if !self.slide.switches().is_empty() {

@@ -28,8 +28,8 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Probes for every component of F, sample by sample.
-    pub fn outputs(&mut self, batch: &Batch, theta: &[f64], forward: &Forward) {
+    /// Probes for every component of F, sample by sample; `slopes` take the place of those in `forward`.
+    pub fn outputs(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, slopes: &[f64]) {
         let n_layers = batch.network().layout().layers().len();
         let n_outputs = batch.network().widths()[n_layers];
         let count = batch.n_outputs();
@@ -41,7 +41,7 @@ impl Probes {
         for (k, column) in top.chunks_exact_mut(n_outputs).enumerate() {
             column[k % n_outputs] = 1.0;
         }
-        self.descend(batch, theta, forward, n_layers - 1);
+        self.descend(batch, theta, forward, slopes);
     }
 
     /// Probes for pre-activations of switches, sorted by index. A switch held in `forward` blocks what lies below it.
@@ -64,7 +64,7 @@ impl Probes {
                 column[unit] = 1.0;
             }
         }
-        self.descend(batch, theta, forward, n_layers - 1);
+        self.descend(batch, theta, forward, &forward.slope);
     }
 
     /// Number of probes.
@@ -92,10 +92,10 @@ impl Probes {
         self.learned.iter_mut().for_each(Vec::clear);
     }
 
-    /// Carries seeds from layer `top` down to the first one.
-    fn descend(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, top: usize) {
+    /// Carries seeds from the last layer down to the first one.
+    fn descend(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, slopes: &[f64]) {
         let count = self.len();
-        for l in (0..top).rev() {
+        for l in (0..batch.network().n_hidden()).rev() {
             let deeper = self.first[l + 1];
             let n_deeper = count - deeper;
             if n_deeper == 0 {
@@ -123,7 +123,7 @@ impl Probes {
                 if by_learned {
                     self.learned[l].push(dot(column, &forward.by_learned[at.clone()]));
                 }
-                column.iter_mut().zip(&forward.slope[at]).for_each(|(d, s)| *d *= s);
+                column.iter_mut().zip(&slopes[at]).for_each(|(d, s)| *d *= s);
             }
         }
     }
@@ -135,6 +135,7 @@ pub struct KernelScratch {
     /// AᵀA + [bias] at the input of each layer (n × n); that of the data never changes.
     kernels: Vec<Vec<f64>>,
     products: Vec<f64>,
+    spread: Vec<f64>,
 }
 
 impl KernelScratch {
@@ -175,7 +176,7 @@ pub fn cross_gram(
     out.clear();
     out.resize(rows * b.len(), 0.0);
     scratch.refresh(batch, forward, a.depth().min(b.depth()));
-    let KernelScratch { kernels, products } = scratch;
+    let KernelScratch { kernels, products, spread } = scratch;
     for (l, block) in batch.network().layout().layers().iter().enumerate() {
         let (n_a, n_b) = (rows - a.first[l], b.len() - b.first[l]);
         if n_a == 0 || n_b == 0 {
@@ -193,13 +194,18 @@ pub fn cross_gram(
         );
         let samples = &a.samples[a.first[l]..];
         vectorised(|| {
+            let mut sample = None;
             for (k, column) in products[..n_a * n_b].chunks_exact(n_a).enumerate() {
                 let q = b.first[l] + k;
-                let kernel = &kernel[b.samples[q] * n..(b.samples[q] + 1) * n];
-                let target = &mut out[q * rows + a.first[l]..(q + 1) * rows];
-                for ((t, &product), &sample) in target.iter_mut().zip(column).zip(samples) {
-                    *t += product * kernel[sample];
+                // Neighbouring probes often share their sample, and its kernel column spread over the rows.
+                if sample != Some(b.samples[q]) {
+                    sample = Some(b.samples[q]);
+                    let kernel = &kernel[b.samples[q] * n..(b.samples[q] + 1) * n];
+                    spread.clear();
+                    spread.extend(samples.iter().map(|&s| kernel[s]));
                 }
+                let target = &mut out[q * rows + a.first[l]..(q + 1) * rows];
+                target.iter_mut().zip(column).zip(&*spread).for_each(|((t, product), kernel)| *t += product * kernel);
             }
         });
     }
@@ -213,7 +219,7 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
     out.clear();
     out.resize(rows * rows, 0.0);
     scratch.refresh(batch, forward, probes.depth());
-    let KernelScratch { kernels, products } = scratch;
+    let KernelScratch { kernels, products, .. } = scratch;
     for (l, block) in batch.network().layout().layers().iter().enumerate() {
         let first = probes.first[l];
         let deeper = probes.first.get(l + 1).copied().unwrap_or(rows);
@@ -269,7 +275,7 @@ pub fn gradient_products(
     let n = batch.n_samples();
     out.clear();
     out.resize(probes.len(), 0.0);
-    let KernelScratch { kernels, products } = scratch;
+    let KernelScratch { kernels, products, .. } = scratch;
     for (l, block) in batch.network().layout().layers().iter().enumerate() {
         let first = probes.first[l];
         if first == probes.len() {

@@ -5,13 +5,13 @@
 
 use super::lanczos::Extremes;
 use crate::flow::FlowField;
-use crate::net::{Forward, KernelScratch, Probes, cross_gram};
+use crate::net::{KernelScratch, Probes, cross_gram};
 use faer::{Mat, MatRef};
 
 /// Computes Gram matrices and, on demand, Jacobians.
 #[derive(Debug, Clone, Default)]
 pub struct GramEvaluator {
-    forward: Forward,
+    slopes: Vec<f64>,
     probes: Probes,
     scratch: KernelScratch,
     gram: Vec<f64>,
@@ -22,10 +22,10 @@ impl GramEvaluator {
     /// G_s at the field's last evaluation: (n_u·M) × (n_u·M) for n_u distinct inputs, rows sample by sample; and
     /// warm starts for its extreme eigenvalues.
     pub fn gram(&mut self, field: &FlowField) -> (MatRef<'_, f64>, &mut Extremes) {
-        let (batch, theta) = (field.batch(), field.forward().0);
-        field.effective_forward(&mut self.forward);
-        self.probes.outputs(batch, theta, &self.forward);
-        cross_gram(batch, &self.forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
+        let (batch, (theta, forward)) = (field.batch(), field.forward());
+        field.effective_slopes(&mut self.slopes);
+        self.probes.outputs(batch, theta, forward, &self.slopes);
+        cross_gram(batch, forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
         let size = batch.n_outputs();
         let data = field.data();
         if data.has_duplicates() {
@@ -51,7 +51,7 @@ impl GramEvaluator {
         for k in 0..batch.n_outputs() {
             let root = data.weight[k / data.n_outputs].sqrt();
             let column = jacobian.col_mut(k).try_as_col_major_mut().expect("Mat columns are contiguous").as_slice_mut();
-            self.probes.gradient(batch, &self.forward, k, column);
+            self.probes.gradient(batch, field.forward().1, k, column);
             column.iter_mut().for_each(|g| *g *= root);
         }
         jacobian

@@ -10,6 +10,7 @@ use super::lanczos::shifted;
 use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum, structural_zero};
 use crate::flow::FlowField;
 use crate::ode::{DenseOutput, Mode, PiecewiseField};
+use crate::vector::{distance_squared, dot, vectorised};
 
 /// Up to this size G is always sampled in the middle of a step as well: it costs next to nothing.
 const ALWAYS_MIDDLE: usize = 16;
@@ -388,8 +389,8 @@ impl Tracker {
 
     /// Estimate of how far G strays from the straight line between the previous sample and this one.
     fn sag_of_gram(&self) -> f64 {
-        let pairs = self.grams.last().iter().zip(&self.previous_gram);
-        let (moved, size) = pairs.fold((0.0, 0.0), |(moved, size), (a, b)| (moved + (a - b) * (a - b), size + b * b));
+        let (now, before) = (self.grams.last(), &self.previous_gram[..]);
+        let (moved, size) = vectorised(|| (distance_squared(now, before), dot(before, before)));
         if size > 0.0 { SAG * moved / f64::sqrt(size) } else { f64::INFINITY }
     }
 }
