@@ -75,7 +75,7 @@ pub trait PiecewiseField {
     fn attraction(&self, contact: Contact) -> (f64, f64);
 
     /// *(last)* Relative rounding noise of the field and of everything derived from it. It grows when the field is a small
-    /// difference of large numbers; above 0.1 the point counts as an equilibrium.
+    /// difference of large numbers; above 1e-3 the point counts as an equilibrium.
     fn relative_noise(&self) -> f64 {
         4.0 * f64::EPSILON
     }

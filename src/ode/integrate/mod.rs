@@ -36,7 +36,7 @@ const DECAY_INTERVAL: u64 = 5;
 /// A gradient this far below its largest norm so far is rounding noise.
 const STATIONARY: f64 = 1e-14;
 /// A field whose relative rounding noise exceeds this is at rest.
-const RESTING: f64 = 0.1;
+const RESTING: f64 = 1e-3;
 /// Zero-length events of one switch after which it is made to slide for one step, and after which the run stops.
 const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
 /// Events of one switch within a relative time of 1e-8 after which the run stops.
