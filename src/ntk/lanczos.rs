@@ -1,9 +1,10 @@
 //! Extreme eigenvalues of a symmetric positive definite matrix by Lanczos iterations, warm-started and certified.
 //!
 //! Lanczos with full reorthogonalisation finds the largest eigenvalue of G, and through a Cholesky factor that of (G − μI)⁻¹. A Lanczos
-//! value can be an interior eigenvalue when the start misses the extreme eigenvector, so λ_min, on which verdicts rest, is
-//! certified by inertia: G shifted to just below it must have a Cholesky factor. Without certificate there is no result, and the
-//! caller computes all eigenvalues instead. λ_max only sets scales and is not certified.
+//! value can be an interior eigenvalue when the start misses the extreme eigenvector, so every value that could be the minimum of a
+//! run, on which verdicts rest, is certified by inertia: G shifted to just below it must have a Cholesky factor. For others the
+//! factor of the shifted matrix shows that they are above that minimum. Without certificate there is no result, and the caller
+//! computes all eigenvalues instead. λ_max only sets scales and is not certified.
 
 use crate::vector::{cholesky_solve, dot, norm, vectorised};
 use faer::linalg::solvers::Llt;
@@ -30,7 +31,9 @@ pub struct Extremes {
 
 impl Extremes {
     /// (λ_min, λ_max) of `gram`, λ_min certified; or `None` when it is not positive definite enough, or the iteration did not convince.
-    pub fn of(&mut self, gram: MatRef<'_, f64>) -> Option<(f64, f64)> {
+    ///
+    /// Where it is already certified that λ_min is above `known_minimum`, the value itself is not certified once more.
+    pub fn of(&mut self, gram: MatRef<'_, f64>, known_minimum: f64) -> Option<(f64, f64)> {
         let n = gram.nrows();
         blend(&mut self.highest, n);
         // By symmetry, products with rows are products with columns, which are contiguous.
@@ -50,10 +53,15 @@ impl Extremes {
         };
         let inverse = largest(&self.lowest, |x| inverse_step(&factor, x))?;
         let low = shift + 1.0 / inverse;
-        // The eigenvalue itself is only known to ε·‖G‖, so the nudge cannot be smaller than that.
-        let nudge = (CERTIFIED * low).max(8.0 * f64::EPSILON * high);
-        let below = shifted(gram, -(low - nudge))?;
-        self.lowest = inverse_step(&below, &self.lowest);
+        if shift > known_minimum {
+            // The factor at hand certifies that no eigenvalue is below the shift.
+            self.lowest = inverse_step(&factor, &self.lowest);
+        } else {
+            // The eigenvalue itself is only known to ε·‖G‖, so the nudge cannot be smaller than that.
+            let nudge = (CERTIFIED * low).max(8.0 * f64::EPSILON * high);
+            let below = shifted(gram, -(low - nudge))?;
+            self.lowest = inverse_step(&below, &self.lowest);
+        }
         self.last_low = low;
         Some((low, high))
     }
@@ -176,7 +184,7 @@ mod tests {
                 for round in 0..3 {
                     let gram = matrix(n, condition, 0.1 * f64::from(round) * 1e-2);
                     let all = gram.self_adjoint_eigenvalues(Side::Lower).expect("finite");
-                    let Some((low, high)) = extremes.of(gram.as_ref()) else {
+                    let Some((low, high)) = extremes.of(gram.as_ref(), f64::INFINITY) else {
                         panic!("no certificate for n = {n}, condition {condition}");
                     };
                     // Eigenvalues of either method are exact for a matrix within a few n·ε of this one.
@@ -194,7 +202,7 @@ mod tests {
         let gram = Mat::from_fn(n, n, |i, j| if i == j { 1.0 + i as f64 } else { 0.0 });
         let mut extremes = Extremes { lowest: vec![0.0; n], ..Extremes::default() };
         extremes.lowest[5] = 1.0;
-        if let Some((low, _)) = extremes.of(gram.as_ref()) {
+        if let Some((low, _)) = extremes.of(gram.as_ref(), f64::INFINITY) {
             assert!((low - 1.0).abs() < 1e-9, "{low}");
         }
     }

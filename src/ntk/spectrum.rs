@@ -70,7 +70,8 @@ pub fn structural_zero(field: &FlowField, n_targets: usize) -> Option<ZeroReason
     }
 }
 
-/// The spectrum at the field's last evaluation; `n_targets` is nM. `thorough` allows singular values where G is not enough.
+/// The spectrum at the field's last evaluation; `n_targets` is nM. `thorough` allows singular values where G is not enough;
+/// values above `known_minimum` need not be certified more closely than that they are above it (∞ certifies all).
 ///
 /// # Errors
 /// When an iteration fails, which needs non-finite entries.
@@ -79,13 +80,15 @@ pub fn spectrum(
     n_targets: usize,
     grams: &mut GramEvaluator,
     thorough: bool,
+    known_minimum: f64,
 ) -> Result<Spectrum, SpectrumError> {
     let (gram, extremes) = grams.gram(field);
     let is_zero = structural_zero(field, n_targets).is_some();
     // Only values far above rounding are certified; the others want the whole spectrum for their rank anyway.
     if gram.nrows() >= LANCZOS_FROM
         && !is_zero
-        && let Some((lowest, highest)) = extremes.of(gram).filter(|(low, high)| *low > CERTIFY_ABOVE * high)
+        && let Some((lowest, highest)) =
+            extremes.of(gram, known_minimum).filter(|(low, high)| *low > CERTIFY_ABOVE * high)
     {
         let resolution = f64::EPSILON * n_targets as f64 * highest;
         return Ok(Spectrum {

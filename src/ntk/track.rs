@@ -149,6 +149,11 @@ impl Tracker {
         Ok(sample)
     }
 
+    /// Goes on from an event at which G is continuous, as when slides do nothing but end: the sample before it is also the one after.
+    pub fn carry_on(&mut self) -> Option<Sample> {
+        self.previous
+    }
+
     /// Samples the end of a step in `mode` and looks between its ends where λ_min could be lower. `field` stands at the end.
     ///
     /// # Errors
@@ -182,7 +187,7 @@ impl Tracker {
     ) -> Result<(), SpectrumError> {
         let h = b.t - a.t;
         let (low_a, low_b) = (a.spectrum.lambda_min, b.spectrum.lambda_min);
-        let best = self.lambda0.map_or(f64::INFINITY, |l| l.value);
+        let best = self.best();
         let floor = low_a.min(low_b) - sag;
         let is_settled = self.structural_zero.is_some() || self.is_at_rounding();
         let t_middle = 0.5 * (a.t + b.t);
@@ -325,8 +330,8 @@ impl Tracker {
         self.inner.eval(&self.theta, mode, &mut self.dy).map_err(|_| SpectrumError)?;
         self.n_grams += 1;
         self.n_eigen_solves += 1;
-        let thorough = !self.is_at_rounding();
-        Ok(Sample { t, spectrum: spectrum(&self.inner, self.n_targets, &mut self.grams, thorough)? })
+        let (thorough, best) = (!self.is_at_rounding(), self.best());
+        Ok(Sample { t, spectrum: spectrum(&self.inner, self.n_targets, &mut self.grams, thorough, best)? })
     }
 
     /// Whether λ_min may be below `best` at a time inside the current step: one Cholesky factor of G − best·I says no.
@@ -351,13 +356,18 @@ impl Tracker {
     pub fn measure(&mut self, field: &FlowField) -> Result<Spectrum, SpectrumError> {
         self.n_grams += 1;
         self.n_eigen_solves += 1;
-        let thorough = !self.is_at_rounding();
-        spectrum(field, self.n_targets, &mut self.grams, thorough)
+        let (thorough, best) = (!self.is_at_rounding(), self.best());
+        spectrum(field, self.n_targets, &mut self.grams, thorough, best)
     }
 
     /// Once λ₀ is known to be zero to rounding, closer looks at λ_min cannot change any verdict.
     fn is_at_rounding(&self) -> bool {
         self.lambda0.is_some_and(|l| !l.is_resolved)
+    }
+
+    /// λ₀ so far, ∞ at first.
+    fn best(&self) -> f64 {
+        self.lambda0.map_or(f64::INFINITY, |l| l.value)
     }
 
     fn consider(&mut self, sample: &Sample, side: SampleSide) {

@@ -374,6 +374,8 @@ impl Observer<FlowField> for Monitor<'_> {
 
     fn event(&mut self, after: &Point<'_, FlowField>, event: &Event) {
         let sample = match &mut self.tracker {
+            // The effective slope of a slide ends at a one-sided slope: G does not jump.
+            Some(tracker) if event.changes.iter().all(|c| c.kind == EventKind::SlideExit) => tracker.carry_on(),
             Some(tracker) => {
                 let sample = tracker.begin(after.t, after.field, SampleSide::After);
                 self.measured(sample, after.t)
