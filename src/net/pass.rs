@@ -236,9 +236,12 @@ impl Batch {
 
     /// Seeds at the outputs of layer `l` (from 0): ∂/∂z of a hidden layer, or the output seed.
     pub fn layer_seed<'a>(&self, backward: &'a Backward, output_seed: &'a [f64], l: usize) -> MatRef<'a, f64> {
-        let hidden = l < self.network.n_hidden();
-        let seed = if hidden { &backward.seed[self.layer_range(l + 1)] } else { output_seed };
+        let seed = self.layer_seed_slice(backward, output_seed, l);
         MatRef::from_column_major_slice(seed, self.network.widths()[l + 1], self.n_samples)
+    }
+
+    fn layer_seed_slice<'a>(&self, backward: &'a Backward, output_seed: &'a [f64], l: usize) -> &'a [f64] {
+        if l < self.network.n_hidden() { &backward.seed[self.layer_range(l + 1)] } else { output_seed }
     }
 
     /// grad = Jᵀ·output_seed + Σ_k δ_k ∇z_k with the δ_k injected at switches (sorted by switch).
@@ -267,9 +270,8 @@ impl Batch {
             if let Some(range) = block.bias.clone() {
                 let bias = &mut grad[range];
                 bias.fill(0.0);
-                for column in seed.col_iter() {
-                    bias.iter_mut().zip(column.iter()).for_each(|(b, s)| *b += s);
-                }
+                let columns = self.layer_seed_slice(out, output_seed, l).chunks_exact(block.n_out);
+                vectorised(|| columns.for_each(|column| bias.iter_mut().zip(column).for_each(|(b, s)| *b += s)));
             }
             if let Some(at) = block.slope {
                 let range = self.layer_range(l + 1);

@@ -12,14 +12,15 @@ use faer::{MatRef, Side};
 
 /// Most Lanczos vectors.
 const MAX_VECTORS: usize = 40;
-/// A Ritz value has converged when a further vector changes it by less than this, relatively.
-const CONVERGED: f64 = 1e-13;
+/// A Ritz value has converged when a further vector changes it by less than this, relatively; for λ_min and for λ_max, which only sets
+/// scales.
+const CONVERGED: (f64, f64) = (1e-13, 1e-11);
 /// Relative distance of the certified bound from the value.
 const CERTIFIED: f64 = 1e-10;
 /// The first guess at a shift is this part of the previous λ_min.
 const NEARBY: f64 = 0.9;
 /// Share of a fixed pseudo-random vector in a warm start, so that no eigenvector is ever missing from it.
-const BLEND: f64 = 1e-2;
+const BLEND: f64 = 1e-3;
 
 /// Warm starts for both ends of the spectrum.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +42,7 @@ impl Extremes {
             gram.col_iter().map(|c| c.try_as_col_major().map(|c| c.as_slice())).collect::<Option<_>>()?;
         let product = |x: &[f64]| -> Vec<f64> { vectorised(|| columns.iter().map(|c| dot(c, x)).collect()) };
         // The largest eigenvalue stands far out in a Gram matrix; two power steps keep its vector up to date.
-        let high = largest(&self.highest, product)?;
+        let high = largest(&self.highest, CONVERGED.1, product)?;
         self.highest = product(&product(&self.highest));
 
         blend(&mut self.lowest, n);
@@ -51,7 +52,7 @@ impl Extremes {
             Some(factor) => (guess, factor),
             None => (0.0, gram.llt(Side::Lower).ok()?),
         };
-        let inverse = largest(&self.lowest, |x| inverse_step(&factor, x))?;
+        let inverse = largest(&self.lowest, CONVERGED.0, |x| inverse_step(&factor, x))?;
         let low = shift + 1.0 / inverse;
         if shift > known_minimum {
             // The factor at hand certifies that no eigenvalue is below the shift.
@@ -100,7 +101,7 @@ fn blend(x: &mut Vec<f64>, n: usize) {
 }
 
 /// Largest eigenvalue of the operator, from Lanczos started at `start`.
-fn largest(start: &[f64], mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f64> {
+fn largest(start: &[f64], converged: f64, mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f64> {
     let length = norm(start);
     let mut vectors: Vec<Vec<f64>> = vec![start.iter().map(|v| v / length).collect()];
     let (mut diagonal, mut off): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
@@ -121,7 +122,7 @@ fn largest(start: &[f64], mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f
             return None;
         }
         let is_invariant = rest <= 1e-14 * new.abs();
-        if is_invariant || new - ritz <= CONVERGED * new.abs() || k + 1 == start.len() {
+        if is_invariant || new - ritz <= converged * new.abs() || k + 1 == start.len() {
             return (new > 0.0).then_some(new);
         }
         ritz = new;

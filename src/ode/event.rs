@@ -298,12 +298,21 @@ impl<F: PiecewiseField> Located<'_, F> {
     pub fn suspicions(&self) -> Vec<Suspicious> {
         let mut found = Vec::new();
         for switch in 0..self.end.values.len() {
+            let (rate_0, rate_1) = (self.start.rates[switch], self.end.rates[switch]);
+            // Three times what the Bézier coefficients add to the values at most.
+            let reach = self.h * (rate_0.abs() + rate_1.abs());
+            let turns = rate_0 * rate_1 < 0.0;
             visit_boundaries(&*self.field, self.mode, switch, |boundary| {
+                let nearest =
+                    boundary.distance(self.start.values[switch]).min(boundary.distance(self.end.values[switch]));
+                if nearest > reach && !turns {
+                    return;
+                }
                 let sign = boundary.side.sign();
                 let fresh = !self.fresh.is_empty() && self.fresh.contains(&boundary.contact);
                 let g0 = if fresh { 0.0 } else { boundary.distance(self.start.values[switch]).max(0.0) };
                 let g1 = boundary.distance(self.end.values[switch]);
-                let (d0, d1) = (sign * self.start.rates[switch] * self.h, sign * self.end.rates[switch] * self.h);
+                let (d0, d1) = (sign * rate_0 * self.h, sign * rate_1 * self.h);
                 // Most switches are far away compared with their motion and do not turn around: nothing else is asked of them.
                 let lowest = (g0 + d0 / 3.0).min(g1 - d1 / 3.0).min(g1);
                 let spread = g0.max(g1).max(g0 + d0 / 3.0).max(g1 - d1 / 3.0);
