@@ -96,24 +96,4 @@ impl Network {
     pub fn n_surfaces(&self, n_samples: usize) -> usize {
         self.n_units() * n_samples * self.activation.breakpoints().len()
     }
-
-    /// The place of switch `index` when a batch has `n_samples` samples.
-    ///
-    /// Switches are numbered layer by layer, in a layer sample by sample, in a sample unit by unit.
-    pub fn place(&self, mut index: usize, n_samples: usize) -> Place {
-        for layer in 1..=self.n_hidden() {
-            let width = self.widths[layer];
-            if index < width * n_samples {
-                return Place { layer, unit: index % width, sample: index / width };
-            }
-            index -= width * n_samples;
-        }
-        unreachable!("switch indices are below n_units · n_samples")
-    }
-
-    /// The inverse of [`place`](Self::place).
-    pub fn switch_index(&self, place: Place, n_samples: usize) -> usize {
-        let before: usize = self.widths[1..place.layer].iter().sum();
-        before * n_samples + place.sample * self.widths[place.layer] + place.unit
-    }
 }

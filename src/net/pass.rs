@@ -2,7 +2,8 @@
 //!
 //! The pattern comes from outside: a piece per hidden unit and sample, and the units that are *held* at a breakpoint
 //! (they output a constant and pass nothing on). Batches are column-major, one sample per column; the hidden values of all
-//! layers stand behind each other in the order of [`Network::place`], so a switch index addresses every buffer here.
+//! layers stand behind each other layer by layer, in a layer sample by sample, in a sample unit by unit, so that a switch
+//! index addresses every buffer here.
 
 use super::network::Network;
 use crate::vector::{dot, vectorised};
@@ -93,7 +94,7 @@ impl Batch {
         self.offsets.partition_point(|&o| o <= index)
     }
 
-    /// Hidden layer (from 1), unit and sample of a switch.
+    /// Hidden layer (from 1), unit and sample of a switch; switches are numbered layer by layer, then sample by sample.
     pub fn locate(&self, index: usize) -> (usize, usize, usize) {
         let layer = self.layer_of(index);
         let inside = index - self.offsets[layer - 1];

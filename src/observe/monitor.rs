@@ -4,7 +4,7 @@ use super::identities::{Identities, IdentityReport};
 use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow};
 use crate::flow::FlowField;
 use crate::net::Place;
-use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, SampleSide, Tracker};
+use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, Tracker};
 use crate::ode::{
     BranchPoint, Change, Contact, Event, EventKind, Observer, PiecewiseField, Point, StartContact, StepView, StopReason,
 };
@@ -333,7 +333,7 @@ impl Observer<FlowField> for Monitor<'_> {
         self.counts.max_sliding = self.n_sliding(point);
         let sample = match &mut self.tracker {
             Some(tracker) => {
-                let sample = tracker.begin(point.t, point.field, SampleSide::Smooth);
+                let sample = tracker.begin(point.t, point.field, RowSide::Smooth);
                 self.measured(sample, point.t)
             }
             None => None,
@@ -349,14 +349,10 @@ impl Observer<FlowField> for Monitor<'_> {
     fn step(&mut self, step: &StepView<'_, FlowField>) -> ControlFlow<()> {
         let end = &step.end;
         self.save_inside(step);
-        let (side, sample_side) = if step.ends_at_event {
-            (RowSide::Before, SampleSide::Before)
-        } else {
-            (RowSide::Smooth, SampleSide::Smooth)
-        };
+        let side = if step.ends_at_event { RowSide::Before } else { RowSide::Smooth };
         let sample = match &mut self.tracker {
             Some(tracker) => {
-                let sample = tracker.step(end.t, end.field, end.mode, step.dense, sample_side);
+                let sample = tracker.step(end.t, end.field, end.mode, step.dense, side);
                 self.measured(sample, end.t)
             }
             None => None,
@@ -377,7 +373,7 @@ impl Observer<FlowField> for Monitor<'_> {
             // The effective slope of a slide ends at a one-sided slope: G does not jump.
             Some(tracker) if event.changes.iter().all(|c| c.kind == EventKind::SlideExit) => tracker.carry_on(),
             Some(tracker) => {
-                let sample = tracker.begin(after.t, after.field, SampleSide::After);
+                let sample = tracker.begin(after.t, after.field, RowSide::After);
                 self.measured(sample, after.t)
             }
             None => None,

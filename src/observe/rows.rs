@@ -5,15 +5,7 @@ use crate::ode::{BranchKind, EventKind, Side};
 use std::io;
 
 /// Which limit a row of the trajectory belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowSide {
-    /// Not at an event.
-    Smooth,
-    /// Limit from before an event.
-    Before,
-    /// Limit from after an event.
-    After,
-}
+pub use crate::ntk::SampleSide as RowSide;
 
 /// One row of the trajectory.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 //! Branch points: events and near misses beyond which the result hangs on the last digits.
 
-use super::{BRANCH_MARGIN, Integration};
+use super::{BRANCH_MARGIN, Integration, Options};
 use crate::ode::event::{Approach, Found};
 use crate::ode::field::{PiecewiseField, SlideMargin};
 use crate::ode::mode::Side;
@@ -9,7 +9,7 @@ use crate::ode::stepper::Stepper;
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn report_near_misses(&mut self, h: f64, x_end: f64, approaches: &[Approach]) {
-        let narrow = self.narrow();
+        let narrow = narrow_margin(self.options);
         for approach in approaches.iter().filter(|a| a.x <= x_end && a.distance < narrow) {
             let (attraction, noise) = self.field.attraction(approach.contact);
             if attraction < -1e-9 * noise {
@@ -29,7 +29,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let Some(m) = at.ok().and_then(|at| margins.get(at)) else { continue };
             let opposite = if *side == Side::Below { m.above } else { m.below };
             let margin = opposite.max(0.0) / m.scale;
-            if margin < self.narrow() {
+            if margin < narrow_margin(self.options) {
                 let kind = BranchKind::NarrowExit;
                 self.observer.branch_point(&BranchPoint { t: self.t, contact: *contact, kind, margin });
             }
@@ -39,15 +39,15 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let (attraction, noise) = self.field.attraction(contact);
             // The depth to which it would sink goes like the square of its speed.
             let margin = (rates[contact.switch] / largest_rate).powi(2);
-            if attraction < -1e-9 * noise && margin < self.narrow() {
+            if attraction < -1e-9 * noise && margin < narrow_margin(self.options) {
                 let kind = BranchKind::NarrowCrossing;
                 self.observer.branch_point(&BranchPoint { t: self.t, contact, kind, margin });
             }
         }
     }
+}
 
-    /// Margins below this are worth listing: errors grow along a run, so that looser tolerances put wider ones in doubt.
-    pub(super) fn narrow(&self) -> f64 {
-        BRANCH_MARGIN.0.max(BRANCH_MARGIN.1 * self.options.norm.rtol)
-    }
+/// Margins below this are worth listing: errors grow along a run, so that looser tolerances put wider ones in doubt.
+pub(super) fn narrow_margin(options: &Options) -> f64 {
+    BRANCH_MARGIN.0.max(BRANCH_MARGIN.1 * options.norm.rtol)
 }

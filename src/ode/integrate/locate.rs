@@ -1,6 +1,7 @@
 //! Locate: what cuts an accepted step short, an event or a stop rule, and at which part of the step.
 
-use super::{BRANCH_MARGIN, Cut, Integration, SIMULTANEOUS, X_TOL};
+use super::branches::narrow_margin;
+use super::{Cut, Integration, SIMULTANEOUS, X_TOL};
 use crate::ode::event::{Found, Located};
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
@@ -19,7 +20,7 @@ macro_rules! located {
             end: &$run.end,
             fresh: &$run.fresh,
             forced: &$run.forced,
-            narrow: BRANCH_MARGIN.0.max(BRANCH_MARGIN.1 * $run.options.norm.rtol),
+            narrow: narrow_margin($run.options),
             x_tol: X_TOL,
             dense: &$dense,
             y: &mut $run.y_cut,
