@@ -4,21 +4,24 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use gradflow::scenario::{Problem, Scenario};
 use gradflow::simulate::simulate;
 
-fn bench(c: &mut Criterion, name: &str, overrides: &[&str]) {
+fn bench(c: &mut Criterion, name: &str, n_threads: usize, overrides: &[&str]) {
     let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
     let scenario = Scenario::load("quickstart", &overrides).expect("the embedded scenario has no faults");
     let problem: &Problem = &scenario.problem;
     let mut group = c.benchmark_group("quickstart");
     group.sample_size(10);
-    group.bench_function(name, |b| b.iter(|| simulate(problem, &scenario.plan, &mut (), &|| false).outcome.stats));
+    group.bench_function(name, |b| {
+        b.iter(|| simulate(problem, &scenario.plan, n_threads, &mut (), &|| false).outcome.stats)
+    });
     group.finish();
 }
 
 fn runs(c: &mut Criterion) {
-    bench(c, "flow", &["ntk.track=false"]);
-    bench(c, "flow_and_lambda_min", &["ntk.track=true"]);
-    bench(c, "flow_bogacki_shampine", &["ntk.track=false", "flow.method=BogackiShampine32", "flow.rtol=1e-6"]);
-    bench(c, "flow_dop853", &["ntk.track=false", "flow.method=Dop853"]);
+    bench(c, "flow", 1, &["ntk.track=false"]);
+    bench(c, "flow_and_lambda_min", 1, &["ntk.track=true"]);
+    bench(c, "flow_and_lambda_min_two_threads", 2, &["ntk.track=true"]);
+    bench(c, "flow_bogacki_shampine", 1, &["ntk.track=false", "flow.method=BogackiShampine32", "flow.rtol=1e-6"]);
+    bench(c, "flow_dop853", 1, &["ntk.track=false", "flow.method=Dop853"]);
 }
 
 criterion_group!(benches, runs);

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Overrides have the form of the command line's --set.
     let scenario = Scenario::load(&name, &["flow.rtol=1e-9".into()])?;
     // `()` keeps no rows; the closure could report Ctrl-C.
-    let run = simulate(&scenario.problem, &scenario.plan, &mut (), &|| false);
+    let run = simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false);
 
     let (seen, events) = (&run.observed, &run.observed.events);
     println!("{name}: {} (t = {:.6})", run.outcome.reason, run.outcome.t);

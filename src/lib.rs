@@ -30,7 +30,7 @@
 //!
 //! // One hidden unit on two samples; its kink sticks to the second sample for a while.
 //! let scenario = Scenario::load("sliding-1d", &[])?;
-//! let run = simulate(&scenario.problem, &scenario.plan, &mut (), &|| false);
+//! let run = simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false);
 //! assert!(run.outcome.reason.is_completion());
 //!
 //! let seen = &run.observed;

@@ -7,7 +7,7 @@ use crate::observe::{Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, TSIT5};
 use crate::ode::{
     DiffsolMethod, DiffsolStepper, ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule,
-    WrmsNorm, integrate,
+    WrmsNorm, deferred, integrate,
 };
 use crate::scenario::{Method, Plan, Problem, Stop};
 use rand::rngs::ChaCha8Rng;
@@ -40,24 +40,31 @@ pub struct AuditReport {
 
 /// Runs the flow of `problem` as `plan` says. Rows go to `sink`; `interrupted` is asked after every step.
 ///
+/// With `n_threads` > 1 and the NTK tracked, everything that only watches works on a second thread; the results are the same bit for
+/// bit.
+///
 /// A numerical stop is an outcome, not an error: [`Outcome::reason`] says how the run ended.
-pub fn simulate(problem: &Problem, plan: &Plan, sink: &mut dyn Sink, interrupted: &dyn Fn() -> bool) -> Simulated {
+pub fn simulate(
+    problem: &Problem,
+    plan: &Plan,
+    n_threads: usize,
+    sink: &mut dyn Sink,
+    interrupted: &(dyn Fn() -> bool + Sync),
+) -> Simulated {
     let mut field = FlowField::new(problem.network.clone(), &problem.data);
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
     let mut monitor = Monitor::new(&field, n_targets, plan.track_ntk, plan.rtol, Box::new(save_times), sink)
         .interruptible(interrupted);
     let mut steps = StepTimes::default();
-    let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![&mut monitor, &mut steps];
     let mut stepper = stepper(plan, &mut field);
-    let outcome = integrate(
-        &mut field,
-        stepper.as_mut(),
-        &problem.theta0,
-        &options(plan),
-        &mut stop_rules(&plan.until),
-        &mut observers,
-    );
+    let dim = field.dim();
+    let mut run = |watcher: &mut dyn Observer<FlowField>| {
+        let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![watcher, &mut steps];
+        let mut rules = stop_rules(&plan.until);
+        integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut rules, &mut observers)
+    };
+    let outcome = if n_threads > 1 && plan.track_ntk { deferred(dim, &mut monitor, run) } else { run(&mut monitor) };
     Simulated { outcome, observed: monitor.finish(), method: stepper.name(), step_times: steps.0 }
 }
 

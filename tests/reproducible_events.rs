@@ -36,7 +36,7 @@ fn load(seed: u64, rtol: f64) -> Scenario {
 
 fn run(scenario: &Scenario) -> (Simulated, Kept) {
     let mut kept = Kept::default();
-    let simulated = simulate(&scenario.problem, &scenario.plan, &mut kept, &|| false);
+    let simulated = simulate(&scenario.problem, &scenario.plan, 2, &mut kept, &|| false);
     assert!(simulated.outcome.reason.is_completion(), "{}", simulated.outcome.reason);
     (simulated, kept)
 }

@@ -47,7 +47,7 @@ enum Command {
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 struct Common {
-    /// Use at most N threads, at least 1; results are the same bit for bit (one run is sequential) [default: one per core]
+    /// Use at most N threads, at least 1; results are the same bit for bit [default: one per core]
     #[arg(long, value_name = "N", global = true)]
     threads: Option<NonZeroUsize>,
     /// Write nothing to stderr but errors
@@ -56,6 +56,13 @@ struct Common {
     /// Write the summary to stdout as one JSON object
     #[arg(long, global = true)]
     json: bool,
+}
+
+impl Common {
+    fn n_threads(&self) -> usize {
+        let limit = self.threads.or_else(|| std::thread::available_parallelism().ok());
+        limit.map_or(1, NonZeroUsize::get)
+    }
 }
 
 /// Overrides of scenario fields.

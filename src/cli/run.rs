@@ -46,7 +46,9 @@ impl Run {
         let start = Instant::now();
         let run = {
             let mut sink = Progress::new(&mut writer, &scenario.plan, common.quiet);
-            simulate(&scenario.problem, &scenario.plan, &mut sink, &|| interrupted.load(Ordering::Relaxed))
+            simulate(&scenario.problem, &scenario.plan, common.n_threads(), &mut sink, &|| {
+                interrupted.load(Ordering::Relaxed)
+            })
         };
         let mut summary = writer.finish(&run, start.elapsed().as_secs_f64()).map_err(CliError::Lost)?;
         if let Some(n_times) = self.audit {

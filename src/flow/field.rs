@@ -7,7 +7,7 @@ use super::linearise::LowRank;
 use super::sliding::{SlideSystem, TangentBuffers};
 use crate::data::{Data, MergedData};
 use crate::net::{Backward, Batch, Forward, Held, Network};
-use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin};
+use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin, Snapshot};
 use crate::vector::{all_finite, max_abs, norm, vectorised};
 use std::sync::Arc;
 
@@ -61,7 +61,10 @@ impl FlowField {
     pub fn new(network: Network, data: &Data) -> Self {
         faer::set_global_parallelism(faer::Par::Seq);
         let merged = data.merged();
-        let batch = Batch::new(network, merged.x.clone());
+        Self::with(Arc::new(Batch::new(network, merged.x.clone())), Arc::new(merged))
+    }
+
+    fn with(batch: Arc<Batch>, data: Arc<MergedData>) -> Self {
         let n_hidden = batch.network().n_hidden();
         Self {
             theta: Vec::new(),
@@ -76,13 +79,13 @@ impl FlowField {
             buffers: TangentBuffers::default(),
             projection: (SlideSystem::default(), Forward::default(), Vec::new()),
             value_scratch: [Vec::new(), Vec::new()],
-            largest_target: max_abs(&merged.y),
+            largest_target: max_abs(&data.y),
             layer_scale: vec![0.0; n_hidden],
             layer_mu: vec![0.0; n_hidden],
             power_vector: Vec::new(),
             low_rank: LowRank::default(),
-            batch: Arc::new(batch),
-            data: Arc::new(merged),
+            batch,
+            data,
         }
     }
 
@@ -180,6 +183,22 @@ fn weigh_residual(data: &MergedData, f: &[f64], out: &mut [f64]) {
     for (u, &w) in data.weight.iter().enumerate() {
         for k in u * m..(u + 1) * m {
             out[k] = w * (f[k] - data.y[k]);
+        }
+    }
+}
+
+impl Snapshot for FlowField {
+    fn snapshot(&self) -> Self {
+        Self {
+            theta: self.theta.clone(),
+            contacts: self.contacts.clone(),
+            forward: self.forward.clone(),
+            backward: Backward { mu: self.backward.mu.clone(), seed: Vec::new() },
+            residual_seed: self.residual_seed.clone(),
+            delta: self.delta.clone(),
+            layer_scale: self.layer_scale.clone(),
+            layer_mu: self.layer_mu.clone(),
+            ..Self::with(self.batch.clone(), self.data.clone())
         }
     }
 }

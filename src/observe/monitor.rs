@@ -70,9 +70,9 @@ pub struct Observed {
 /// See the module.
 pub struct Monitor<'a> {
     sink: &'a mut dyn Sink,
-    interrupted: &'a dyn Fn() -> bool,
+    interrupted: &'a (dyn Fn() -> bool + Sync),
     rtol: f64,
-    save_times: Box<dyn Iterator<Item = f64> + 'a>,
+    save_times: Box<dyn Iterator<Item = f64> + Send + 'a>,
     next_save: Option<f64>,
     last_saved: Option<f64>,
     inner: FlowField,
@@ -102,7 +102,7 @@ impl<'a> Monitor<'a> {
         n_targets: usize,
         track_ntk: bool,
         rtol: f64,
-        save_times: Box<dyn Iterator<Item = f64> + 'a>,
+        save_times: Box<dyn Iterator<Item = f64> + Send + 'a>,
         sink: &'a mut dyn Sink,
     ) -> Self {
         let mut save_times = save_times;
@@ -136,7 +136,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// Ends the run after the step during which `interrupted` becomes true.
-    pub fn interruptible(mut self, interrupted: &'a dyn Fn() -> bool) -> Self {
+    pub fn interruptible(mut self, interrupted: &'a (dyn Fn() -> bool + Sync)) -> Self {
         self.interrupted = interrupted;
         self
     }

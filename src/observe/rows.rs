@@ -91,8 +91,8 @@ pub struct BranchRow {
     pub margin: f64,
 }
 
-/// Takes what a run reports; an error ends the run.
-pub trait Sink {
+/// Takes what a run reports; an error ends the run. It may be told from another thread than the one it was made on.
+pub trait Sink: Send {
     /// A row of the trajectory.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use super::combine::{MAX_TERMS, Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
-use super::stepper::{Start, Stepper};
+use super::stepper::{Interpolant, Start, Stepper};
 use super::tableau::{Dense, ErrorWeights, Tableau};
 use crate::vector::{all_finite, dot};
 
@@ -169,6 +169,12 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
         if finite { Ok(()) } else { Err(self.not_finite("the dense output")) }
     }
 
+    fn n_evaluations(&self) -> u64 {
+        self.n_evaluations
+    }
+}
+
+impl Interpolant for ExplicitRk {
     fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]) {
         // The ends are copied, because the sums below only reach them to rounding.
         if x == 0.0 {
@@ -232,12 +238,22 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
             }
         }
         let mut out = [0.0];
-        Stepper::<F>::interpolate(&scalar, Start { y: &[0.0], dy: &first, ..start }, x, &mut out);
+        scalar.interpolate(Start { y: &[0.0], dy: &first, ..start }, x, &mut out);
         Some(out[0])
     }
 
-    fn n_evaluations(&self) -> u64 {
-        self.n_evaluations
+    fn detached(&self) -> Box<dyn Interpolant + Send> {
+        Box::new(Self {
+            tableau: self.tableau,
+            stability_interval: self.stability_interval,
+            stages: self.stages.clone(),
+            at: Vec::new(),
+            end: self.end.clone(),
+            errors: Vec::new(),
+            nested: self.nested.clone(),
+            h: self.h,
+            n_evaluations: 0,
+        })
     }
 }
 
@@ -312,7 +328,7 @@ mod tests {
                 stepper.prepare_dense(&mut field, start).expect("finite");
                 let mut out = vec![0.0; 2];
                 let mut at = |x: f64| {
-                    Stepper::<Smooth>::interpolate(&stepper, start, x, &mut out);
+                    stepper.interpolate(start, x, &mut out);
                     out.clone()
                 };
                 assert_eq!(at(0.0), y);

@@ -2,6 +2,7 @@
 
 mod combine;
 pub mod controller;
+pub mod deferred;
 pub mod diffsol;
 pub mod event;
 pub mod explicit_rk;
@@ -19,6 +20,7 @@ pub mod tableau;
 #[cfg(test)]
 mod testing;
 
+pub use deferred::{Snapshot, deferred};
 pub use diffsol::{DiffsolMethod, DiffsolStepper, MissingLinearisation};
 pub use explicit_rk::ExplicitRk;
 pub use field::{Linearisation, NonFinite, PiecewiseField, SlideMargin};
@@ -30,4 +32,4 @@ pub use observer::{
     BranchKind, BranchPoint, Change, DenseOutput, Event, EventKind, Observer, Point, StartContact, StepView,
 };
 pub use outcome::{Stats, StopReason};
-pub use stepper::{Start, Stepper};
+pub use stepper::{Interpolant, Start, Stepper};

@@ -30,6 +30,9 @@ pub trait DenseOutput {
 
     /// ∫‖dy‖² from the start of the step to t, when the method offers that quadrature.
     fn dissipation(&self, t: f64) -> Option<f64>;
+
+    /// A copy that outlives the step.
+    fn detached(&self) -> Box<dyn DenseOutput + Send>;
 }
 
 /// An accepted step in one mode; it ends at `end`, which may be an event.

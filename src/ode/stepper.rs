@@ -20,8 +20,24 @@ pub struct Start<'a> {
     pub mode: &'a Mode,
 }
 
-/// A one-step method on a piecewise field.
-pub trait Stepper<F: PiecewiseField> {
+/// Dense output of an attempt.
+pub trait Interpolant {
+    /// The state at `start.t + x·h`, 0 ≤ x ≤ 1, where `start` is what the attempt started from.
+    fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]);
+
+    /// ∫‖dy‖² from the start of the attempt to `start.t + x·h`, by the method's own quadrature: as accurate as an extra component of
+    /// the state would be. `None` when the method does not show its stages.
+    fn dissipation(&self, start: Start<'_>, x: f64) -> Option<f64> {
+        let _ = (start, x);
+        None
+    }
+
+    /// A copy that outlives the next attempt.
+    fn detached(&self) -> Box<dyn Interpolant + Send>;
+}
+
+/// A one-step method on a piecewise field. Its [`Interpolant`] is that of the last attempt.
+pub trait Stepper<F: PiecewiseField>: Interpolant {
     /// Name as written in scenario files.
     fn name(&self) -> &'static str;
 
@@ -58,16 +74,6 @@ pub trait Stepper<F: PiecewiseField> {
     fn prepare_dense(&mut self, field: &mut F, start: Start<'_>) -> Result<(), NonFinite> {
         let _ = (field, start);
         Ok(())
-    }
-
-    /// Dense output: the state at `start.t + x·h`, 0 ≤ x ≤ 1.
-    fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]);
-
-    /// ∫‖dy‖² from the start of the attempt to `start.t + x·h`, by the method's own quadrature: as accurate as an extra component of
-    /// the state would be. `None` when the method does not show its stages.
-    fn dissipation(&self, start: Start<'_>, x: f64) -> Option<f64> {
-        let _ = (start, x);
-        None
     }
 
     /// The loop moved away from the end of the last attempt (event, projection, change of mode): history is void.

@@ -13,7 +13,7 @@ mod tests;
 use super::combine::{Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
-use super::stepper::{Start, Stepper};
+use super::stepper::{Interpolant, Start, Stepper};
 use super::tableau::TSIT5;
 use crate::vector::all_finite;
 use ::diffsol::error::DiffsolError;
@@ -245,32 +245,22 @@ impl<F: PiecewiseField> Stepper<F> for DiffsolStepper {
         self.error
     }
 
-    fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]) {
-        // The ends are copied, because the sum below only reaches them to rounding.
-        if x == 0.0 {
-            return out.copy_from_slice(start.y);
-        }
-        if x == 1.0 {
-            return out.copy_from_slice(&self.step.end);
-        }
-        // Lagrange's form on equidistant nodes reproduces diffsol's polynomial.
-        let degree = self.method.dense_degree();
-        let node = |j: usize| j as f64 / degree as f64;
-        let mut terms = Terms::empty();
-        let interior = self.step.interior.iter().map(Vec::as_slice);
-        for (j, value) in std::iter::once(start.y).chain(interior).chain([&self.step.end[..]]).enumerate() {
-            let others = (0..=degree).filter(|i| *i != j);
-            terms.push(others.map(|i| (x - node(i)) / (node(j) - node(i))).product(), value);
-        }
-        combine(out, None, &terms);
-    }
-
     fn reset(&mut self) {
         self.jacobian = JacobianMemory::default();
     }
 
     fn n_evaluations(&self) -> u64 {
         self.n_evaluations
+    }
+}
+
+impl Interpolant for DiffsolStepper {
+    fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]) {
+        self.step.interpolate(start, x, out);
+    }
+
+    fn detached(&self) -> Box<dyn Interpolant + Send> {
+        self.step.detached()
     }
 }
 
@@ -316,7 +306,7 @@ impl DiffsolStepper {
 }
 
 /// One step as diffsol took it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Step {
     taken: f64,
     /// Length diffsol would take next.
@@ -357,6 +347,32 @@ impl Step {
             interior.copy_from_slice(as_slice(&sample));
         }
         Ok(())
+    }
+}
+
+impl Interpolant for Step {
+    fn interpolate(&self, start: Start<'_>, x: f64, out: &mut [f64]) {
+        // The ends are copied, because the sum below only reaches them to rounding.
+        if x == 0.0 {
+            return out.copy_from_slice(start.y);
+        }
+        if x == 1.0 {
+            return out.copy_from_slice(&self.end);
+        }
+        // Lagrange's form on equidistant nodes reproduces diffsol's polynomial.
+        let degree = self.interior.len() + 1;
+        let node = |j: usize| j as f64 / degree as f64;
+        let mut terms = Terms::empty();
+        let interior = self.interior.iter().map(Vec::as_slice);
+        for (j, value) in std::iter::once(start.y).chain(interior).chain([&self.end[..]]).enumerate() {
+            let others = (0..=degree).filter(|i| *i != j);
+            terms.push(others.map(|i| (x - node(i)) / (node(j) - node(i))).product(), value);
+        }
+        combine(out, None, &terms);
+    }
+
+    fn detached(&self) -> Box<dyn Interpolant + Send> {
+        Box::new(self.clone())
     }
 }
 

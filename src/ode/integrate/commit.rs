@@ -1,6 +1,7 @@
 //! Commit and tell: move to the cut, decide the modes there, guard against chatter, and tell the observers both sides.
 
-use super::{CHATTER_LIMIT, Cut, Dense, Integration, Repeats, WRONG_SIDE, ZERO_LENGTH_LIMITS};
+use super::dense::{Dense, Extent};
+use super::{CHATTER_LIMIT, Cut, Integration, Repeats, WRONG_SIDE, ZERO_LENGTH_LIMITS};
 use crate::ode::event::{Found, boundary_at, floor, visit_boundaries};
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode};
@@ -22,8 +23,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let t_end = if reaches_horizon { self.options.t_end } else { self.t + x * h };
         self.stats.steps += 1;
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
-        let dense =
-            Dense { stepper: &*self.stepper, start, h, x_cut: x, t_cut: t_end, field: std::marker::PhantomData };
+        let extent = Extent { t: self.t, h, x_cut: x, t_cut: t_end };
+        let dense = Dense { interpolant: &*self.stepper, start, extent };
         let mut stats = self.stats;
         stats.evaluations += self.stepper.n_evaluations();
         let view = StepView {

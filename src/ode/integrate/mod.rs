@@ -8,6 +8,7 @@
 mod attempt;
 mod branches;
 mod commit;
+mod dense;
 mod locate;
 mod start;
 
@@ -16,10 +17,10 @@ use super::event::{End, Found};
 use super::field::PiecewiseField;
 use super::mode::{Contact, Mode};
 use super::norm::WrmsNorm;
-use super::observer::{DenseOutput, Observer, Point};
+use super::observer::{Observer, Point};
 use super::outcome::{Stats, StopReason};
 use super::resolve::Workspace;
-use super::stepper::{Start, Stepper};
+use super::stepper::Stepper;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -135,38 +136,6 @@ enum Cut {
     Nothing,
     Event(Found),
     Rule { x: f64, name: &'static str },
-}
-
-struct Dense<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
-    stepper: &'a S,
-    start: Start<'a>,
-    h: f64,
-    x_cut: f64,
-    t_cut: f64,
-    field: std::marker::PhantomData<fn(&F)>,
-}
-
-impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Dense<'_, F, S> {
-    /// The part of the step at time t. The cut is hit exactly: recovering its x from a rounded time would not do.
-    fn x(&self, t: f64) -> f64 {
-        if t == self.t_cut {
-            self.x_cut
-        } else if self.h > 0.0 {
-            ((t - self.start.t) / self.h).clamp(0.0, self.x_cut)
-        } else {
-            0.0
-        }
-    }
-}
-
-impl<F: PiecewiseField, S: Stepper<F> + ?Sized> DenseOutput for Dense<'_, F, S> {
-    fn at(&self, t: f64, y: &mut [f64]) {
-        self.stepper.interpolate(self.start, self.x(t), y);
-    }
-
-    fn dissipation(&self, t: f64) -> Option<f64> {
-        self.stepper.dissipation(self.start, self.x(t))
-    }
 }
 
 impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {

@@ -1,0 +1,141 @@
+//! An observer on a thread of its own: it is told the same things in the same order, a little later.
+//!
+//! Observers never alter a run, so all they see is the same as without the thread. What they need of the field is copied, once per
+//! step and side of an event; a bounded queue keeps the run from getting far ahead.
+
+use super::mode::Mode;
+use super::observer::{BranchPoint, DenseOutput, Event, Observer, Point, StartContact, StepView};
+use super::outcome::{Stats, StopReason};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// The queue holds about this many numbers of type f64, in at least two messages.
+const QUEUE_VALUES: usize = 1 << 19;
+
+/// Vectors as long as the state that a step with dense output holds, roughly.
+const VECTORS_PER_STEP: usize = 12;
+
+/// A field whose last evaluation can be copied.
+pub trait Snapshot {
+    /// A field that answers everything about the last evaluation as this one does, as far as a shared reference can ask.
+    fn snapshot(&self) -> Self;
+}
+
+/// Calls `run` with an observer that hands on to `observer`, which works on another thread; returns when both are done.
+///
+/// When `observer` asks to stop, the run gets to know of it a few steps later, and `observer` is told of those as well.
+/// `dim` is the length of the state.
+pub fn deferred<F, O, R>(dim: usize, observer: &mut O, run: impl FnOnce(&mut dyn Observer<F>) -> R) -> R
+where
+    F: Snapshot + Send,
+    O: Observer<F> + Send,
+{
+    let n_messages = (QUEUE_VALUES / (VECTORS_PER_STEP * dim.max(1))).clamp(2, 256);
+    let (sender, receiver) = sync_channel(n_messages);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        scope.spawn(move || listen(receiver, observer, stop));
+        // Dropping the front at the end of this block closes the queue.
+        run(&mut Front { queue: sender, stop })
+    })
+}
+
+/// A point with everything that it refers to.
+struct Kept<F> {
+    t: f64,
+    y: Vec<f64>,
+    dy: Vec<f64>,
+    mode: Mode,
+    field: F,
+    stats: Stats,
+}
+
+impl<F: Snapshot> Kept<F> {
+    fn new(point: &Point<'_, F>) -> Self {
+        Self {
+            t: point.t,
+            y: point.y.to_vec(),
+            dy: point.dy.to_vec(),
+            mode: point.mode.clone(),
+            field: point.field.snapshot(),
+            stats: *point.stats,
+        }
+    }
+
+    fn point(&self) -> Point<'_, F> {
+        Point { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode, field: &self.field, stats: &self.stats }
+    }
+}
+
+enum Message<F> {
+    Start(Kept<F>, Vec<StartContact>),
+    Step { t_start: f64, y_start: Vec<f64>, end: Kept<F>, dense: Box<dyn DenseOutput + Send>, ends_at_event: bool },
+    Event(Kept<F>, Event),
+    BranchPoint(BranchPoint),
+    End(Kept<F>, StopReason),
+}
+
+struct Front<'a, F> {
+    queue: SyncSender<Message<F>>,
+    stop: &'a AtomicBool,
+}
+
+impl<F> Front<'_, F> {
+    fn send(&self, message: Message<F>) {
+        // The other end only goes away when its thread panics, which the scope reports.
+        let _ = self.queue.send(message);
+    }
+}
+
+impl<F: Snapshot> Observer<F> for Front<'_, F> {
+    /// The observer's own answer would come too late.
+    fn needs_dense(&self, _t_start: f64, _t_end: f64) -> bool {
+        true
+    }
+
+    fn start(&mut self, point: &Point<'_, F>, contacts: &[StartContact]) {
+        self.send(Message::Start(Kept::new(point), contacts.to_vec()));
+    }
+
+    fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
+        self.send(Message::Step {
+            t_start: step.t_start,
+            y_start: step.y_start.to_vec(),
+            end: Kept::new(&step.end),
+            dense: step.dense.detached(),
+            ends_at_event: step.ends_at_event,
+        });
+        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn event(&mut self, after: &Point<'_, F>, event: &Event) {
+        self.send(Message::Event(Kept::new(after), event.clone()));
+    }
+
+    fn branch_point(&mut self, branch: &BranchPoint) {
+        self.send(Message::BranchPoint(*branch));
+    }
+
+    fn end(&mut self, point: &Point<'_, F>, reason: &StopReason) {
+        self.send(Message::End(Kept::new(point), reason.clone()));
+    }
+}
+
+fn listen<F: Snapshot>(queue: Receiver<Message<F>>, observer: &mut impl Observer<F>, stop: &AtomicBool) {
+    for message in queue {
+        match message {
+            Message::Start(point, contacts) => observer.start(&point.point(), &contacts),
+            Message::Step { t_start, y_start, end, dense, ends_at_event } => {
+                let view = StepView { t_start, y_start: &y_start, end: end.point(), dense: &*dense, ends_at_event };
+                if observer.step(&view).is_break() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            Message::Event(after, event) => observer.event(&after.point(), &event),
+            Message::BranchPoint(branch) => observer.branch_point(&branch),
+            Message::End(point, reason) => observer.end(&point.point(), &reason),
+        }
+    }
+}
