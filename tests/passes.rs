@@ -207,7 +207,7 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
         .iter()
         .map(|c| {
             let b = case.network.activation().breakpoints()[usize::from(c.breakpoint)];
-            let slope_at = case.network.layout().layers()[batch.layer_of(c.switch) - 1].slope;
+            let slope_at = case.network.layers()[batch.layer_of(c.switch) - 1].slope;
             let learned = slope_at.map_or(0.0, |at| theta[at]);
             Held { index: c.switch, output: sigma(case.network.activation(), c.breakpoint, b, learned).0 }
         })
@@ -244,7 +244,7 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
 
     // μ = ∂L/∂a by the naive twin: the seed of a unit with slope 1 minus the one with slope 0, deeper units at their effective slopes.
     let learned = |j: usize| {
-        let block = &case.network.layout().layers()[batch.layer_of(j) - 1];
+        let block = &case.network.layers()[batch.layer_of(j) - 1];
         block.slope.map_or(0.0, |at| theta[at])
     };
     let mu = naive_mu(case, &field, theta, mode, &delta);
@@ -290,7 +290,7 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
 fn naive_mu(case: &Case, field: &FlowField, theta: &[f64], mode: &Mode, delta: &DVector<f64>) -> Vec<f64> {
     // Backpropagation by hand: μ_l = W_{l+1}ᵀ seed_{l+1}; seed = σ′·μ for free units, δ for sliding ones.
     let (network, n) = (&case.network, field.batch().n_samples());
-    let layers = network.layout().layers();
+    let layers = network.layers();
     let held = twin(network, theta, &inputs(field), mode, &|_| 0.0);
     let mut above = residual_by_originals(case, field, &held.f);
     let mut mu_of = vec![0.0; held.z.len()];

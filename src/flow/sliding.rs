@@ -4,7 +4,7 @@
 //! the equivalent-control (Utkin) solution ż_e = 0 for all e, which for one unit is Filippov's. δ are seeds injected
 //! into the backward pass; V is never formed.
 
-use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, gradient_products, switch_gram};
+use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, TangentScratch, gradient_products, switch_gram};
 use crate::vector::cholesky_solve;
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{MatMut, MatRef, Side};
@@ -131,7 +131,7 @@ pub struct TangentBuffers {
     /// Rates of all outputs.
     pub df: Vec<f64>,
     /// Scratch of the tangent pass.
-    pub scratch: Vec<f64>,
+    pub scratch: TangentScratch,
     /// A vector of length P.
     pub grad: Vec<f64>,
     /// An output seed of zeros.

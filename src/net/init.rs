@@ -2,7 +2,8 @@
 //!
 //! The order of draws is part of the contract: layer by layer, W row-major, then b. The caller owns the generator.
 
-use super::layout::Layout;
+use super::layer::Layer;
+use super::network::Network;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 
@@ -29,11 +30,14 @@ pub enum Sampler {
 }
 
 /// Draws θ (P values); learned slopes start at `slope` and take no draw.
-pub fn sample(layout: &Layout, sampler: Sampler, slope: f64, rng: &mut impl Rng) -> Vec<f64> {
-    let mut theta = vec![0.0; layout.n_parameters()];
-    let n_layers = layout.layers().len();
-    for (l, block) in layout.layers().iter().enumerate() {
-        let (fan_in, fan_out) = (block.n_in as f64, block.n_out as f64);
+///
+/// The fan-in of a weight is the number of features it is summed with, its fan-out the number of channels times the pixels under the
+/// kernel, as in PyTorch.
+pub fn sample(network: &Network, sampler: Sampler, slope: f64, rng: &mut impl Rng) -> Vec<f64> {
+    let mut theta = vec![0.0; network.n_parameters()];
+    let n_layers = network.layers().len();
+    for (l, block) in network.layers().iter().enumerate() {
+        let (fan_in, fan_out) = fans(block);
         let mut draw = |is_bias: bool| match sampler {
             Sampler::KaimingUniform => symmetric(1.0 / fan_in.sqrt(), rng),
             Sampler::XavierUniform if is_bias => 0.0,
@@ -55,6 +59,10 @@ pub fn sample(layout: &Layout, sampler: Sampler, slope: f64, rng: &mut impl Rng)
         }
     }
     theta
+}
+
+fn fans(layer: &Layer) -> (f64, f64) {
+    (layer.n_in as f64, (layer.n_out * layer.receptive) as f64)
 }
 
 /// Points uniform in the unit ball of ℝ^dimension, one row each.
@@ -87,16 +95,17 @@ fn symmetric(bound: f64, rng: &mut impl Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Activation;
     use rand::SeedableRng;
     use rand::rngs::ChaCha8Rng;
 
     #[test]
     fn each_sampler_keeps_its_bounds_and_zeros() {
-        let layout = Layout::dense(&[9, 16, 4, 2], true, true);
-        let draw = |sampler| sample(&layout, sampler, 0.25, &mut ChaCha8Rng::seed_from_u64(3));
+        let network = Network::dense(9, &[16, 4], 2, true, Activation::Prelu).expect("widths");
+        let draw = |sampler| sample(&network, sampler, 0.25, &mut ChaCha8Rng::seed_from_u64(3));
         for sampler in [Sampler::KaimingUniform, Sampler::XavierUniform, Sampler::Uniform(0.3)] {
             let theta = draw(sampler);
-            for block in layout.layers() {
+            for block in network.layers() {
                 let bound = match sampler {
                     Sampler::KaimingUniform => 1.0 / (block.n_in as f64).sqrt(),
                     Sampler::XavierUniform => (6.0 / (block.n_in + block.n_out) as f64).sqrt(),
@@ -110,7 +119,7 @@ mod tests {
             }
         }
         let theta = draw(Sampler::Positive { hidden: 2.0, output: 8.0 });
-        let [first, second, last] = layout.layers() else { panic!("three layers") };
+        let [first, second, last] = network.layers() else { panic!("three layers") };
         assert!(theta[first.weights.clone()].iter().all(|&w| w == 0.0));
         assert!(theta[second.weights.clone()].iter().all(|w| (1.0..3.0).contains(w)));
         assert!(theta[last.weights.clone()].iter().all(|w| (4.0..12.0).contains(w)));

@@ -3,11 +3,14 @@
 //! A *probe* is a scalar output of the network on one sample: a component of F, or the pre-activation of a hidden unit. Its
 //! gradient is, layer by layer, the outer product of a seed (∂probe/∂z_l) and the layer's input, so that
 //!
-//! ⟨∇p, ∇q⟩ = Σ_l ⟨seed_l(p), seed_l(q)⟩ · (⟨a_{l−1}(p), a_{l−1}(q)⟩ + \[bias\]) + Σ_l learned_l(p)·learned_l(q),
+//! ⟨∇p, ∇q⟩ = Σ_l ⟨seed_l(p), seed_l(q)⟩ · (⟨φ_l(p), φ_l(q)⟩ + \[bias\]) + Σ_l learned_l(p)·learned_l(q),
 //!
-//! the last sum running over learned slopes. The NTK Gram matrix and the Gram matrix of sliding surfaces are both of this form.
+//! the last sum running over learned slopes. Where a layer shares its weights over positions or splits them into groups, a gradient is
+//! a sum of such products; there the gradients by that one layer are formed, a *row* per probe, and multiplied. The NTK Gram matrix and
+//! the Gram matrix of sliding surfaces are both made this way.
 
-use super::pass::{Backward, Batch, Forward};
+use super::layer::Layer;
+use super::pass::{Backward, Batch, Forward, PullBack};
 use crate::vector::{dot, vectorised};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -25,13 +28,14 @@ pub struct Probes {
     seeds: Vec<Vec<f64>>,
     /// For each layer, ∂probe/∂(learned slope behind it) of probes `first[l+1]..`; empty without learned slopes.
     learned: Vec<Vec<f64>>,
+    scratch: PullBack,
 }
 
 impl Probes {
     /// Probes for every component of F, sample by sample; `slopes` take the place of those in `forward`.
     pub fn outputs(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, slopes: &[f64]) {
-        let n_layers = batch.network().layout().layers().len();
-        let n_outputs = batch.network().widths()[n_layers];
+        let n_layers = batch.network().layers().len();
+        let n_outputs = batch.network().n_outputs();
         let count = batch.n_outputs();
         self.prepare(n_layers);
         self.samples.extend((0..count).map(|k| k / n_outputs));
@@ -46,7 +50,7 @@ impl Probes {
 
     /// Probes for pre-activations of switches, sorted by index. A switch held in `forward` blocks what lies below it.
     pub fn switches(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, switches: &[usize]) {
-        let n_layers = batch.network().layout().layers().len();
+        let n_layers = batch.network().layers().len();
         self.prepare(n_layers);
         for &j in switches {
             let (_, unit, sample) = batch.locate(j);
@@ -95,36 +99,68 @@ impl Probes {
     /// Carries seeds from the last layer down to the first one.
     fn descend(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, slopes: &[f64]) {
         let count = self.len();
-        for l in (0..batch.network().n_hidden()).rev() {
-            let deeper = self.first[l + 1];
-            let n_deeper = count - deeper;
-            if n_deeper == 0 {
-                self.seeds[l].resize((count - self.first[l]) * batch.network().widths()[l + 1], 0.0);
+        let network = batch.network();
+        let by_learned = network.activation().has_learned_slope();
+        for l in 0..network.n_hidden() {
+            self.seeds[l].resize((count - self.first[l]) * network.widths()[l + 1], 0.0);
+        }
+        for (l, layer) in network.layers().iter().enumerate().skip(1).rev() {
+            let deeper = self.first[l];
+            if deeper == count {
                 continue;
             }
-            let block = &batch.network().layout().layers()[l + 1];
-            let width = block.n_in;
-            let (lower, upper) = self.seeds.split_at_mut(l + 1);
-            let below = &mut lower[l];
-            below.resize((count - self.first[l]) * width, 0.0);
-            let below = &mut below[(deeper - self.first[l]) * width..];
-            matmul(
-                MatMut::from_column_major_slice_mut(below, width, n_deeper),
-                Accum::Replace,
-                block.weight_matrix(theta).transpose(),
-                MatRef::from_column_major_slice(&upper[0][..], block.n_out, n_deeper),
-                1.0,
-                Par::Seq,
-            );
-            let start = batch.layer_range(l + 1).start;
-            let by_learned = batch.network().activation().has_learned_slope();
+            self.carry_below(batch, theta, forward, l, layer);
+            // What has been carried to hidden layer l comes from all its readers by now: through the activation it goes.
+            let width = network.widths()[l];
+            let below = &mut self.seeds[l - 1][(deeper - self.first[l - 1]) * width..];
+            let start = batch.layer_range(l).start;
             for (column, &sample) in below.chunks_exact_mut(width).zip(&self.samples[deeper..]) {
                 let at = start + sample * width..start + (sample + 1) * width;
                 if by_learned {
-                    self.learned[l].push(dot(column, &forward.by_learned[at.clone()]));
+                    self.learned[l - 1].push(dot(column, &forward.by_learned[at.clone()]));
                 }
                 column.iter_mut().zip(&slopes[at]).for_each(|(d, s)| *d *= s);
             }
+        }
+    }
+
+    /// Adds what the seeds at layer `l` are at the activations that it reads.
+    fn carry_below(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, l: usize, layer: &Layer) {
+        let deeper = self.first[l];
+        let Self { samples, first, seeds, scratch, .. } = self;
+        let (lower, upper) = seeds.split_at_mut(l);
+        let above = &upper[0];
+        if let Some(hidden) = batch.only_reads(l) {
+            let below = &mut lower[hidden - 1][(deeper - first[hidden - 1]) * batch.network().widths()[hidden]..];
+            return layer.multiply_transposed(theta, above, Accum::Replace, below);
+        }
+        let size = layer.map.n_features();
+        let mut features = std::mem::take(&mut scratch.features);
+        features.resize(size * (samples.len() - deeper), 0.0);
+        layer.multiply_transposed(theta, above, Accum::Replace, &mut features);
+        let columns = features.chunks_exact(size).zip(above.chunks_exact(layer.width()));
+        for (k, (features, above)) in columns.enumerate() {
+            let mut add = |source: usize, back: &[f64]| {
+                let at = (deeper + k - first[source - 1]) * back.len();
+                lower[source - 1][at..at + back.len()].iter_mut().zip(back).for_each(|(s, b)| *s += b);
+            };
+            let sample = samples[deeper + k];
+            batch.pull_back_each(&layer.map, forward, sample, features, scratch, &mut add);
+            if let Some(skip) = &layer.skip {
+                batch.pull_back_each(skip, forward, sample, above, scratch, &mut add);
+            }
+        }
+        scratch.features = features;
+    }
+
+    /// The gradient of each probe that reaches layer `l` by that layer's weights and biases, one column each.
+    fn rows(&self, batch: &Batch, forward: &Forward, l: usize, out: &mut Vec<f64>) {
+        let layer = &batch.network().layers()[l];
+        out.resize(layer.n_parameters() * (self.len() - self.first[l]), 0.0);
+        let seeds = self.seeds[l].chunks_exact(layer.width());
+        let targets = out.chunks_exact_mut(layer.n_parameters());
+        for ((target, seed), &sample) in targets.zip(seeds).zip(&self.samples[self.first[l]..]) {
+            layer.gradient(batch.sample_features(forward, l, sample), seed, target);
         }
     }
 }
@@ -132,30 +168,35 @@ impl Probes {
 /// Sample kernels of a forward pass, and scratch memory for what is made of them.
 #[derive(Debug, Clone, Default)]
 pub struct KernelScratch {
-    /// AᵀA + [bias] at the input of each layer (n × n); that of the data never changes.
+    /// φᵀφ + [bias] of each plain layer (n × n); that of constant features never changes.
     kernels: Vec<Vec<f64>>,
     products: Vec<f64>,
     spread: Vec<f64>,
+    /// For each other layer, the rows of the probes.
+    rows: Vec<Vec<f64>>,
+    other_rows: Vec<f64>,
 }
 
 impl KernelScratch {
-    /// Computes the kernels at the inputs of the first `n_layers` layers.
+    /// Computes the kernels of the plain layers among the first `n_layers`.
     fn refresh(&mut self, batch: &Batch, forward: &Forward, n_layers: usize) {
         let n = batch.n_samples();
-        let all = batch.network().layout().layers().len();
-        self.kernels.resize_with(all, Vec::new);
+        let layers = batch.network().layers();
+        self.kernels.resize_with(layers.len(), Vec::new);
+        self.rows.resize_with(layers.len(), Vec::new);
         for (l, kernel) in self.kernels.iter_mut().enumerate().take(n_layers) {
-            if l == 0 && kernel.len() == n * n {
+            let is_known = batch.has_constant_features(l) && kernel.len() == n * n;
+            if !layers[l].is_plain() || is_known {
                 continue;
             }
-            let input = batch.layer_input(forward, l);
+            let features = MatRef::from_column_major_slice(batch.features(forward, l), layers[l].n_in, n);
             kernel.clear();
-            kernel.resize(n * n, if batch.network().has_bias() { 1.0 } else { 0.0 });
+            kernel.resize(n * n, if layers[l].bias.is_some() { 1.0 } else { 0.0 });
             matmul(
                 MatMut::from_column_major_slice_mut(&mut kernel[..], n, n),
                 Accum::Add,
-                input.transpose(),
-                input,
+                features.transpose(),
+                features,
                 1.0,
                 Par::Seq,
             );
@@ -176,10 +217,25 @@ pub fn cross_gram(
     out.clear();
     out.resize(rows * b.len(), 0.0);
     scratch.refresh(batch, forward, a.depth().min(b.depth()));
-    let KernelScratch { kernels, products, spread } = scratch;
-    for (l, block) in batch.network().layout().layers().iter().enumerate() {
+    let KernelScratch { kernels, products, spread, rows: own_rows, other_rows } = scratch;
+    for (l, layer) in batch.network().layers().iter().enumerate() {
         let (n_a, n_b) = (rows - a.first[l], b.len() - b.first[l]);
         if n_a == 0 || n_b == 0 {
+            continue;
+        }
+        if !layer.is_plain() {
+            let size = layer.n_parameters();
+            a.rows(batch, forward, l, &mut own_rows[l]);
+            let left = MatRef::from_column_major_slice(&own_rows[l][..], size, n_a);
+            let right = if std::ptr::eq(a, b) {
+                left
+            } else {
+                b.rows(batch, forward, l, other_rows);
+                MatRef::from_column_major_slice(&other_rows[..], size, n_b)
+            };
+            let target = MatMut::from_column_major_slice_mut(&mut out[..], rows, b.len());
+            let target = target.submatrix_mut(a.first[l], b.first[l], n_a, n_b);
+            matmul(target, Accum::Add, left.transpose(), right, 1.0, Par::Seq);
             continue;
         }
         let kernel = &kernels[l][..];
@@ -187,8 +243,8 @@ pub fn cross_gram(
         matmul(
             MatMut::from_column_major_slice_mut(&mut products[..n_a * n_b], n_a, n_b),
             Accum::Replace,
-            MatRef::from_column_major_slice(&a.seeds[l][..], block.n_out, n_a).transpose(),
-            MatRef::from_column_major_slice(&b.seeds[l][..], block.n_out, n_b),
+            MatRef::from_column_major_slice(&a.seeds[l][..], layer.n_out, n_a).transpose(),
+            MatRef::from_column_major_slice(&b.seeds[l][..], layer.n_out, n_b),
             1.0,
             Par::Seq,
         );
@@ -219,15 +275,23 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
     out.clear();
     out.resize(rows * rows, 0.0);
     scratch.refresh(batch, forward, probes.depth());
-    let KernelScratch { kernels, products, .. } = scratch;
-    for (l, block) in batch.network().layout().layers().iter().enumerate() {
+    let KernelScratch { kernels, products, rows: own_rows, .. } = scratch;
+    for (l, layer) in batch.network().layers().iter().enumerate() {
         let first = probes.first[l];
         let deeper = probes.first.get(l + 1).copied().unwrap_or(rows);
         if first == rows {
             continue;
         }
+        if !layer.is_plain() {
+            probes.rows(batch, forward, l, &mut own_rows[l]);
+            let gradients = MatRef::from_column_major_slice(&own_rows[l][..], layer.n_parameters(), rows - first);
+            let target = MatMut::from_column_major_slice_mut(&mut out[..], rows, rows);
+            let target = target.submatrix_mut(first, first, rows - first, rows - first);
+            matmul(target, Accum::Add, gradients.transpose(), gradients, 1.0, Par::Seq);
+            continue;
+        }
         let kernel = &kernels[l][..];
-        let width = block.n_out;
+        let width = layer.n_out;
         let (samples, units) = (&probes.samples, &probes.units);
         for q in first..deeper {
             let column = &kernel[samples[q] * n..(samples[q] + 1) * n];
@@ -262,7 +326,7 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
 }
 
 /// ⟨∇p, g⟩ for every probe p of a switch and the gradient g whose seeds are in `backward` and `output_seed`; g itself is never formed.
-/// Comes after [`switch_gram`] with the same probes, forward pass and scratch, whose kernels it uses.
+/// Comes after [`switch_gram`] with the same probes, forward pass and scratch, whose kernels and rows it uses.
 pub fn gradient_products(
     batch: &Batch,
     forward: &Forward,
@@ -275,33 +339,44 @@ pub fn gradient_products(
     let n = batch.n_samples();
     out.clear();
     out.resize(probes.len(), 0.0);
-    let KernelScratch { kernels, products, .. } = scratch;
-    for (l, block) in batch.network().layout().layers().iter().enumerate() {
+    let KernelScratch { kernels, products, rows, .. } = scratch;
+    for (l, layer) in batch.network().layers().iter().enumerate() {
         let first = probes.first[l];
         if first == probes.len() {
             continue;
         }
-        let kernel = &kernels[l][..];
-        let width = block.n_out;
-        // Σ_j seed(j)·k(j, i) for every sample i.
-        products.resize(width * n, 0.0);
-        matmul(
-            MatMut::from_column_major_slice_mut(&mut products[..width * n], width, n),
-            Accum::Replace,
-            batch.layer_seed(backward, output_seed, l),
-            MatRef::from_column_major_slice(kernel, n, n),
-            1.0,
-            Par::Seq,
-        );
         let deeper = probes.first.get(l + 1).copied().unwrap_or(probes.len());
-        for p in first..deeper {
-            out[p] += products[probes.samples[p] * width + probes.units[p]];
+        let seed = batch.layer_seed(backward, output_seed, l);
+        if layer.is_plain() {
+            let kernel = &kernels[l][..];
+            let width = layer.n_out;
+            // Σ_j seed(j)·k(j, i) for every sample i.
+            products.resize(width * n, 0.0);
+            matmul(
+                MatMut::from_column_major_slice_mut(&mut products[..width * n], width, n),
+                Accum::Replace,
+                MatRef::from_column_major_slice(seed, width, n),
+                MatRef::from_column_major_slice(kernel, n, n),
+                1.0,
+                Par::Seq,
+            );
+            for p in first..deeper {
+                out[p] += products[probes.samples[p] * width + probes.units[p]];
+            }
+            let seeds = &probes.seeds[l][(deeper - first) * width..];
+            for (p, seed) in (deeper..probes.len()).zip(seeds.chunks_exact(width)) {
+                out[p] += dot(seed, &products[probes.samples[p] * width..(probes.samples[p] + 1) * width]);
+            }
+        } else {
+            products.resize(layer.n_parameters(), 0.0);
+            let gradient = &mut products[..layer.n_parameters()];
+            layer.gradient(batch.features(forward, l), seed, gradient);
+            out[first..]
+                .iter_mut()
+                .zip(rows[l].chunks_exact(gradient.len()))
+                .for_each(|(o, row)| *o += dot(row, gradient));
         }
-        let seeds = &probes.seeds[l][(deeper - first) * width..];
-        for (p, seed) in (deeper..probes.len()).zip(seeds.chunks_exact(width)) {
-            out[p] += dot(seed, &products[probes.samples[p] * width..(probes.samples[p] + 1) * width]);
-        }
-        if block.slope.is_some() {
+        if layer.slope.is_some() {
             let range = batch.layer_range(l + 1);
             let gradient = dot(&backward.mu[range.clone()], &forward.by_learned[range]);
             for (p, learned) in (deeper..probes.len()).zip(&probes.learned[l]) {
@@ -327,20 +402,16 @@ impl Probes {
     pub fn gradient(&self, batch: &Batch, forward: &Forward, k: usize, out: &mut [f64]) {
         out.fill(0.0);
         let sample = self.samples[k];
-        for (l, block) in batch.network().layout().layers().iter().enumerate() {
+        for (l, layer) in batch.network().layers().iter().enumerate() {
             if k < self.first[l] {
                 continue;
             }
-            let at = (k - self.first[l]) * block.n_out;
-            let seed = &self.seeds[l][at..at + block.n_out];
-            let input = batch.layer_input(forward, l).col(sample);
-            for (row, &s) in out[block.weights.clone()].chunks_exact_mut(block.n_in).zip(seed) {
-                row.iter_mut().zip(input.iter()).for_each(|(g, a)| *g = s * a);
-            }
-            if let Some(range) = block.bias.clone() {
-                out[range].copy_from_slice(seed);
-            }
-            if let Some(slope) = block.slope.filter(|_| k >= self.first[l + 1]) {
+            let at = (k - self.first[l]) * layer.width();
+            let seed = &self.seeds[l][at..at + layer.width()];
+            let start = layer.weights.start;
+            let own = &mut out[start..start + layer.n_parameters()];
+            layer.gradient(batch.sample_features(forward, l, sample), seed, own);
+            if let Some(slope) = layer.slope.filter(|_| k >= self.first[l + 1]) {
                 out[slope] = self.learned[l][k - self.first[l + 1]];
             }
         }

@@ -1,14 +1,20 @@
-//! Networks as functions of θ: layout, activations, forward and backward passes, Gram kernels. No time, no solver.
+//! Networks as functions of θ: architectures, activations, forward and backward passes, Gram kernels. No time, no solver.
 
 pub mod activation;
+pub mod architecture;
+pub mod conserved;
 pub mod init;
 pub mod kernel;
-pub mod layout;
+pub mod layer;
+pub mod map;
 pub mod network;
 pub mod pass;
+pub mod tensor;
 
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
+pub use architecture::ArchitectureError;
+pub use conserved::{Law, laws};
 pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, switch_gram};
-pub use layout::{LayerBlock, Layout};
-pub use network::{Network, NetworkError, Place};
-pub use pass::{Backward, Batch, Forward, Held};
+pub use layer::{Bias, Layer};
+pub use network::{Composer, Features, LayerPlan, Network, Place};
+pub use pass::{Backward, Batch, Forward, Held, TangentScratch};

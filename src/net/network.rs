@@ -1,29 +1,27 @@
-//! A dense network: widths, activation, and where its parameters and switches stand.
+//! A network: layers, the activation between them, and where its parameters and switches stand.
 //!
-//! Holds no parameters and no workspace; the passes over a batch are in [`super::pass`].
+//! Holds no parameters and no workspace; the passes over a batch are in [`super::pass`], the ways to build one in
+//! [`super::architecture`].
 
 use super::activation::Activation;
-use super::layout::Layout;
-use thiserror::Error;
+use super::architecture::{self, ArchitectureError};
+use super::layer::{Bias, Layer};
+use super::map::FeatureMap;
+use super::tensor::{Tensor, Term};
 
-/// Why widths do not form a network.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NetworkError {
-    /// A layer has no units.
-    #[error("hidden layer {layer} has no units")]
-    ZeroWidth {
-        /// Hidden layer from 1.
-        layer: usize,
-    },
-}
-
-/// f(x) = W_L σ(… σ(W_1 x + b_1) …) + b_L.
+/// f = g_L(σ(… σ(g_1(x)) …)), where every layer may read the data and the activations of all layers before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     widths: Vec<usize>,
-    bias: bool,
+    layers: Vec<Layer>,
     activation: Activation,
-    layout: Layout,
+    n_parameters: usize,
+    /// For each hidden layer k (from 1, at k − 1): the layers (from 0) that read its activations, increasing.
+    readers: Vec<Vec<usize>>,
+    n_nodes: Option<usize>,
+    /// Position of each output among the targets of a sample, where that is not its own index.
+    output_order: Option<Vec<usize>>,
+    formula: String,
 }
 
 /// A hidden unit on a sample: what one switch of the flow stands for.
@@ -31,14 +29,14 @@ pub struct Network {
 pub struct Place {
     /// Hidden layer, from 1.
     pub layer: usize,
-    /// Unit in the layer, from 0.
+    /// Unit in the layer, from 0: channel by channel and pixel by pixel for images, the feature for graphs.
     pub unit: usize,
-    /// Sample, from 0.
+    /// Sample, from 0; graph·nodes + node for graphs.
     pub sample: usize,
 }
 
 impl Network {
-    /// A dense network with the given input, hidden and output widths.
+    /// A fully connected network; see [`dense`](super::architecture::dense).
     ///
     /// # Errors
     /// When a hidden width is 0.
@@ -48,33 +46,33 @@ impl Network {
         n_outputs: usize,
         bias: bool,
         activation: Activation,
-    ) -> Result<Self, NetworkError> {
-        if let Some(l) = hidden.iter().position(|&w| w == 0) {
-            return Err(NetworkError::ZeroWidth { layer: l + 1 });
-        }
-        let widths: Vec<usize> = [n_inputs].into_iter().chain(hidden.iter().copied()).chain([n_outputs]).collect();
-        let layout = Layout::dense(&widths, bias, activation.has_learned_slope());
-        Ok(Self { widths, bias, activation, layout })
+    ) -> Result<Self, ArchitectureError> {
+        architecture::dense(n_inputs, hidden, n_outputs, bias, activation)
     }
 
-    /// `[inputs, hidden…, outputs]`.
+    /// `[inputs, hidden…, outputs]`, per sample.
     pub fn widths(&self) -> &[usize] {
         &self.widths
     }
 
+    /// The layers, first to last.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
     /// Number of hidden layers.
     pub fn n_hidden(&self) -> usize {
-        self.widths.len() - 2
+        self.layers.len() - 1
     }
 
-    /// Number of hidden units.
+    /// Number of hidden units, those at every position of a shared layer counted.
     pub fn n_units(&self) -> usize {
-        self.widths[1..self.widths.len() - 1].iter().sum()
+        self.widths[1..self.layers.len()].iter().sum()
     }
 
-    /// Whether layers have biases.
-    pub fn has_bias(&self) -> bool {
-        self.bias
+    /// M, the outputs per sample.
+    pub fn n_outputs(&self) -> usize {
+        self.widths[self.layers.len()]
     }
 
     /// The activation between layers.
@@ -82,18 +80,193 @@ impl Network {
         &self.activation
     }
 
-    /// Parameter blocks.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// P.
     pub fn n_parameters(&self) -> usize {
-        self.layout.n_parameters()
+        self.n_parameters
+    }
+
+    /// P as a sum over layers, in the words of the architecture.
+    pub fn formula(&self) -> &str {
+        &self.formula
+    }
+
+    /// Layers (from 0) that read the activations of hidden layer `hidden` (from 1), increasing.
+    pub fn readers(&self, hidden: usize) -> &[usize] {
+        &self.readers[hidden - 1]
+    }
+
+    /// Nodes per graph, for networks on graphs.
+    pub fn n_nodes(&self) -> Option<usize> {
+        self.n_nodes
+    }
+
+    /// Position of each output among the targets of a sample; `None` when outputs and targets are in the same order.
+    pub fn output_order(&self) -> Option<&[usize]> {
+        self.output_order.as_deref()
     }
 
     /// Number of switching surfaces for n samples: hidden units × samples × breakpoints.
     pub fn n_surfaces(&self, n_samples: usize) -> usize {
         self.n_units() * n_samples * self.activation.breakpoints().len()
     }
+
+    /// The place of unit number `unit` (channel + position·channels) of a hidden layer on a sample.
+    pub fn place(&self, layer: usize, unit: usize, sample: usize) -> Place {
+        let Layer { n_out, n_positions, .. } = self.layers[layer - 1];
+        let (channel, position) = (unit % n_out, unit / n_out);
+        match self.n_nodes {
+            Some(n_nodes) => Place { layer, unit: channel, sample: sample * n_nodes + position },
+            None => Place { layer, unit: channel * n_positions + position, sample },
+        }
+    }
+}
+
+/// What a layer reads.
+#[derive(Debug, Clone)]
+pub enum Features {
+    /// Entries position by position.
+    Linear(Vec<Vec<Term>>),
+    /// With y the given entries: y itself, if `keeps_linear`, and all products y_i y_j of `pairs`.
+    Products {
+        /// y.
+        entries: Vec<Vec<Term>>,
+        /// Whether y is among the features.
+        keeps_linear: bool,
+        /// The products.
+        pairs: Vec<(usize, usize)>,
+    },
+}
+
+impl Features {
+    fn len(&self) -> usize {
+        match self {
+            Self::Linear(entries) => entries.len(),
+            Self::Products { entries, keeps_linear, pairs } => {
+                pairs.len() + if *keeps_linear { entries.len() } else { 0 }
+            }
+        }
+    }
+}
+
+/// A layer to be added to a network; see [`Layer`].
+#[derive(Debug, Clone)]
+pub struct LayerPlan {
+    /// φ, (groups·C) features for every position.
+    pub features: Features,
+    /// Positions that share the weights.
+    pub n_positions: usize,
+    /// Groups.
+    pub n_groups: usize,
+    /// Channels.
+    pub n_out: usize,
+    /// Bias.
+    pub bias: Bias,
+    /// Whether W is stored as (in × out).
+    pub is_transposed: bool,
+    /// Pixels under the kernel.
+    pub receptive: usize,
+    /// ψ, position by position.
+    pub skip: Option<Tensor>,
+}
+
+impl LayerPlan {
+    /// A layer without positions, groups and skip.
+    pub fn plain(features: Features, n_out: usize, bias: Bias) -> Self {
+        Self { features, n_positions: 1, n_groups: 1, n_out, bias, is_transposed: false, receptive: 1, skip: None }
+    }
+}
+
+/// Builds a network layer by layer.
+#[derive(Debug, Clone)]
+pub struct Composer {
+    activation: Activation,
+    widths: Vec<usize>,
+    layers: Vec<Layer>,
+    n_parameters: usize,
+    /// Nodes per graph, for networks on graphs.
+    pub n_nodes: Option<usize>,
+    /// See [`Network::output_order`].
+    pub output_order: Option<Vec<usize>>,
+}
+
+impl Composer {
+    /// Starts with `n_inputs` values per sample.
+    pub fn new(n_inputs: usize, activation: Activation) -> Self {
+        Self {
+            activation,
+            widths: vec![n_inputs],
+            layers: Vec::new(),
+            n_parameters: 0,
+            n_nodes: None,
+            output_order: None,
+        }
+    }
+
+    /// Number of layers so far.
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Adds a hidden layer; returns the number of the source that its activations are.
+    pub fn hidden(&mut self, plan: LayerPlan) -> usize {
+        self.add(plan, false);
+        self.layers.len()
+    }
+
+    /// Adds the last layer.
+    pub fn finish(mut self, plan: LayerPlan) -> Network {
+        self.add(plan, true);
+        let Self { activation, widths, layers, n_parameters, n_nodes, output_order } = self;
+        let reads = |layer: &Layer, k: usize| {
+            layer.map.sources().contains(&k) || layer.skip.as_ref().is_some_and(|s| s.sources().contains(&k))
+        };
+        let readers =
+            (1..layers.len()).map(|k| (0..layers.len()).filter(|&l| reads(&layers[l], k)).collect()).collect();
+        let formula = formula(&layers);
+        Network { widths, layers, activation, n_parameters, readers, n_nodes, output_order, formula }
+    }
+
+    fn add(&mut self, plan: LayerPlan, is_last: bool) {
+        let LayerPlan { features, n_positions, n_groups, n_out, bias, is_transposed, receptive, skip } = plan;
+        let n_in = features.len() / (n_positions * n_groups);
+        debug_assert_eq!(n_in * n_positions * n_groups, features.len());
+        debug_assert_eq!(n_out % n_groups, 0);
+        let widths = &self.widths;
+        let map = match features {
+            Features::Linear(rows) => FeatureMap::linear(&rows, widths),
+            Features::Products { entries, keeps_linear, pairs } => {
+                FeatureMap::products(&entries, keeps_linear, pairs, widths)
+            }
+        };
+        let skip = skip.map(|tensor| FeatureMap::linear(tensor.entries(), widths));
+        let mut take = |count: usize| {
+            self.n_parameters += count;
+            self.n_parameters - count..self.n_parameters
+        };
+        let weights = take(n_out * n_in);
+        let bias = match bias {
+            Bias::None => None,
+            Bias::Shared => Some(take(n_out)),
+            Bias::PerPosition => Some(take(n_out * n_positions)),
+        };
+        let slope = (self.activation.has_learned_slope() && !is_last).then(|| take(1).start);
+        let layer =
+            Layer { n_in, n_out, n_positions, n_groups, receptive, weights, is_transposed, bias, slope, map, skip };
+        self.widths.push(layer.width());
+        self.layers.push(layer);
+    }
+}
+
+/// P as a sum over layers: outputs × inputs + biases.
+fn formula(layers: &[Layer]) -> String {
+    let term = |layer: &Layer| {
+        let biases = layer.bias.as_ref().map_or(0, ExactSizeIterator::len);
+        let slope = if layer.slope.is_some() { " + 1" } else { "" };
+        match biases {
+            0 => format!("{}·{}{slope}", layer.n_out, layer.n_in),
+            n if n == layer.n_out => format!("{}·({} + 1){slope}", layer.n_out, layer.n_in),
+            n => format!("{}·({} + {}){slope}", layer.n_out, layer.n_in, n / layer.n_out),
+        }
+    };
+    layers.iter().map(term).collect::<Vec<_>>().join(" + ")
 }

@@ -1,14 +1,14 @@
-//! Forward, backward and tangent passes of a dense network over a batch, in a frozen activation pattern.
+//! Forward, backward and tangent passes of a network over a batch, in a frozen activation pattern.
 //!
 //! The pattern comes from outside: a piece per hidden unit and sample, and the units that are *held* at a breakpoint
 //! (they output a constant and pass nothing on). Batches are column-major, one sample per column; the hidden values of all
-//! layers stand behind each other layer by layer, in a layer sample by sample, in a sample unit by unit, so that a switch
-//! index addresses every buffer here.
+//! layers stand behind each other layer by layer, in a layer sample by sample, in a sample unit by unit (position by position, and
+//! there channel by channel), so that a switch index addresses every buffer here.
 
+use super::map::FeatureMap;
 use super::network::Network;
 use crate::vector::{dot, vectorised};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::Accum;
 use std::ops::Range;
 
 /// A network together with a batch of inputs.
@@ -18,6 +18,8 @@ pub struct Batch {
     x: Vec<f64>,
     n_samples: usize,
     offsets: Vec<usize>,
+    /// Features of the layers that read nothing but the data, where those are not the data themselves.
+    constant: Vec<Option<Vec<f64>>>,
 }
 
 /// A unit held at a breakpoint on a sample.
@@ -42,6 +44,9 @@ pub struct Forward {
     pub by_learned: Vec<f64>,
     /// Network outputs F, M per sample.
     pub f: Vec<f64>,
+    /// Features of each layer, where they are neither activations nor constant.
+    features: Vec<Vec<f64>>,
+    stacked: Vec<f64>,
 }
 
 /// Results of a backward pass.
@@ -51,6 +56,32 @@ pub struct Backward {
     pub mu: Vec<f64>,
     /// ∂L/∂z, injected seeds included.
     pub seed: Vec<f64>,
+    scratch: PullBack,
+}
+
+/// Scratch memory of a tangent pass.
+#[derive(Debug, Clone, Default)]
+pub struct TangentScratch {
+    /// Rates of all activations.
+    da: Vec<f64>,
+    features: Vec<f64>,
+    stacked: Vec<f64>,
+    stacked_rates: Vec<f64>,
+}
+
+/// Scratch memory for pulling seeds back through a feature map.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PullBack {
+    pub features: Vec<f64>,
+    stacked: Vec<f64>,
+    back: Vec<f64>,
+}
+
+impl Backward {
+    /// What can be read of the pass through a shared reference and is not a seed: μ.
+    pub fn without_seeds(&self) -> Self {
+        Self { mu: self.mu.clone(), ..Self::default() }
+    }
 }
 
 impl Batch {
@@ -61,7 +92,8 @@ impl Batch {
         for &width in &network.widths()[1..=network.n_hidden()] {
             offsets.push(offsets[offsets.len() - 1] + width * n_samples);
         }
-        Self { network, x, n_samples, offsets }
+        let constant = network.layers().iter().map(|layer| constant_features(&layer.map, &x, n_samples)).collect();
+        Self { network, x, n_samples, offsets, constant }
     }
 
     /// The network.
@@ -81,7 +113,7 @@ impl Batch {
 
     /// n·M.
     pub fn n_outputs(&self) -> usize {
-        self.n_samples * self.network.widths()[self.network.widths().len() - 1]
+        self.n_samples * self.network.n_outputs()
     }
 
     /// Switch indices of a hidden layer (from 1).
@@ -94,7 +126,8 @@ impl Batch {
         self.offsets.partition_point(|&o| o <= index)
     }
 
-    /// Hidden layer (from 1), unit and sample of a switch; switches are numbered layer by layer, then sample by sample.
+    /// Hidden layer (from 1), unit (position by position) and sample of a switch; switches are numbered layer by layer, then sample by
+    /// sample.
     pub fn locate(&self, index: usize) -> (usize, usize, usize) {
         let layer = self.layer_of(index);
         let inside = index - self.offsets[layer - 1];
@@ -102,11 +135,54 @@ impl Batch {
         (layer, inside % width, inside / width)
     }
 
-    /// Input of layer `l` (from 0): the data for the first, activations of hidden layer `l` for the others (width × n).
-    pub fn layer_input<'a>(&'a self, forward: &'a Forward, l: usize) -> MatRef<'a, f64> {
-        let width = self.network.widths()[l];
-        let values = if l == 0 { &self.x[..] } else { &forward.a[self.layer_range(l)] };
-        MatRef::from_column_major_slice(values, width, self.n_samples)
+    /// Features of layer `l` (from 0) on all samples.
+    pub fn features<'a>(&'a self, forward: &'a Forward, l: usize) -> &'a [f64] {
+        self.features_in(&forward.a, &forward.features, l)
+    }
+
+    /// Features of layer `l` on one sample.
+    pub fn sample_features<'a>(&'a self, forward: &'a Forward, l: usize, sample: usize) -> &'a [f64] {
+        let size = self.network.layers()[l].map.n_features();
+        &self.features(forward, l)[sample * size..(sample + 1) * size]
+    }
+
+    fn features_in<'a>(&'a self, a: &'a [f64], features: &'a [Vec<f64>], l: usize) -> &'a [f64] {
+        match (&self.constant[l], self.network.layers()[l].map.unchanged()) {
+            (Some(constant), _) => constant,
+            (None, Some(0)) => &self.x,
+            (None, Some(hidden)) => &a[self.layer_range(hidden)],
+            (None, None) => &features[l],
+        }
+    }
+
+    /// Whether the features of layer `l` do not depend on θ.
+    pub fn has_constant_features(&self, l: usize) -> bool {
+        self.network.layers()[l].map.sources().iter().all(|&source| source == 0)
+    }
+
+    /// The part of a source that belongs to one sample; `hidden` holds values of all hidden units, or is empty for rates, in which the
+    /// data have none.
+    fn source<'a>(&'a self, hidden: &'a [f64], source: usize, sample: usize) -> &'a [f64] {
+        let width = self.network.widths()[source];
+        let values = if source == 0 { &self.x[..] } else { &hidden[self.layer_range(source)] };
+        &values[sample * width..(sample + 1) * width]
+    }
+
+    /// The sources of a map on one sample, one behind the other.
+    fn stack(&self, map: &FeatureMap, hidden: &[f64], sample: usize, out: &mut Vec<f64>) {
+        out.clear();
+        map.sources().iter().for_each(|&source| out.extend_from_slice(self.source(hidden, source, sample)));
+    }
+
+    /// The same for rates: those of the data are zero.
+    fn stack_rates(&self, map: &FeatureMap, rates: &[f64], sample: usize, out: &mut Vec<f64>) {
+        out.clear();
+        for &source in map.sources() {
+            match source {
+                0 => out.resize(out.len() + self.network.widths()[0], 0.0),
+                _ => out.extend_from_slice(self.source(rates, source, sample)),
+            }
+        }
     }
 
     /// Value and derivative of the activation at a breakpoint, from the given piece's formula.
@@ -115,48 +191,34 @@ impl Batch {
     }
 
     fn learned_slope(&self, theta: &[f64], layer: usize) -> f64 {
-        self.network.layout().layers()[layer - 1].slope.map_or(0.0, |at| theta[at])
+        self.network.layers()[layer - 1].slope.map_or(0.0, |at| theta[at])
     }
 
     /// Runs the network at θ; `held` is sorted by index.
     pub fn forward(&self, theta: &[f64], pieces: &[u16], held: &[Held], out: &mut Forward) {
-        let n = self.n_samples;
         let n_switches = self.n_switches();
         out.z.resize(n_switches, 0.0);
         out.a.resize(n_switches, 0.0);
         out.slope.resize(n_switches, 0.0);
         out.f.resize(self.n_outputs(), 0.0);
+        out.features.resize_with(self.network.layers().len(), Vec::new);
         let learned = self.network.activation().has_learned_slope();
         if learned {
             out.by_learned.resize(n_switches, 0.0);
         }
         let mut next_held = 0;
-        for (l, block) in self.network.layout().layers().iter().enumerate() {
+        for (l, layer) in self.network.layers().iter().enumerate() {
+            self.gather_features(l, out);
             let hidden = l < self.network.n_hidden();
-            let Forward { z, a, f, .. } = out;
-            let (input, target) = if hidden {
-                let range = self.layer_range(l + 1);
-                let input = if l == 0 { &self.x[..] } else { &a[self.layer_range(l)] };
-                (input, &mut z[range])
-            } else {
-                let input = if l == 0 { &self.x[..] } else { &a[self.layer_range(l)] };
-                (input, &mut f[..])
-            };
-            let accumulate = match block.bias_slice(theta) {
-                Some(bias) => {
-                    target.chunks_exact_mut(block.n_out).for_each(|column| column.copy_from_slice(bias));
-                    Accum::Add
+            let Forward { z, a, f, features, stacked, .. } = out;
+            let target = if hidden { &mut z[self.layer_range(l + 1)] } else { &mut f[..] };
+            layer.apply(theta, self.features_in(a, features, l), target);
+            if let Some(skip) = &layer.skip {
+                for (sample, target) in target.chunks_exact_mut(layer.width()).enumerate() {
+                    self.stack(skip, a, sample, stacked);
+                    skip.accumulate(stacked, target);
                 }
-                None => Accum::Replace,
-            };
-            matmul(
-                MatMut::from_column_major_slice_mut(target, block.n_out, n),
-                accumulate,
-                block.weight_matrix(theta),
-                MatRef::from_column_major_slice(input, block.n_in, n),
-                1.0,
-                Par::Seq,
-            );
+            }
             if hidden {
                 let range = self.layer_range(l + 1);
                 self.activate(theta, l + 1, pieces, out);
@@ -169,6 +231,22 @@ impl Batch {
                     next_held += 1;
                 }
             }
+        }
+    }
+
+    /// Computes the features of layer `l` where they are neither activations nor constant.
+    fn gather_features(&self, l: usize, out: &mut Forward) {
+        let map = &self.network.layers()[l].map;
+        if map.unchanged().is_some() || self.constant[l].is_some() {
+            return;
+        }
+        let Forward { a, features, stacked, .. } = out;
+        let features = &mut features[l];
+        features.clear();
+        features.resize(map.n_features() * self.n_samples, 0.0);
+        for (sample, target) in features.chunks_exact_mut(map.n_features()).enumerate() {
+            self.stack(map, a, sample, stacked);
+            map.accumulate(stacked, target);
         }
     }
 
@@ -199,6 +277,13 @@ impl Batch {
         }
     }
 
+    /// Whether layer `l` is the only one that reads some hidden layer, and reads it as it is; returns that hidden layer.
+    pub(super) fn only_reads(&self, l: usize) -> Option<usize> {
+        let layer = &self.network.layers()[l];
+        let hidden = layer.map.unchanged().filter(|&source| source > 0 && layer.skip.is_none())?;
+        (self.network.readers(hidden) == [l]).then_some(hidden)
+    }
+
     /// Carries the output seed down to ∂/∂z and ∂/∂a of every switch; *injected* seeds δ_k (sorted by switch) are added at theirs.
     pub fn backpropagate(
         &self,
@@ -208,26 +293,39 @@ impl Batch {
         injected: &[(usize, f64)],
         out: &mut Backward,
     ) {
-        let n = self.n_samples;
         out.mu.resize(self.n_switches(), 0.0);
         out.seed.resize(self.n_switches(), 0.0);
+        let n_hidden = self.network.n_hidden();
+        for l in 1..=n_hidden {
+            // Where one layer alone reads, it overwrites; else contributions are added up.
+            if !self.network.readers(l).iter().any(|&reader| self.only_reads(reader) == Some(l)) {
+                out.mu[self.layer_range(l)].fill(0.0);
+            }
+        }
         let mut rest = injected;
-        for (l, block) in self.network.layout().layers().iter().enumerate().skip(1).rev() {
+        for (l, layer) in self.network.layers().iter().enumerate().skip(1).rev() {
             let range = self.layer_range(l);
-            let (below, above) = out.seed.split_at_mut(range.end);
-            let seed = if l < self.network.n_hidden() { &above[..block.n_out * n] } else { output_seed };
-            let mu = &mut out.mu[range.clone()];
-            matmul(
-                MatMut::from_column_major_slice_mut(&mut *mu, block.n_in, n),
-                Accum::Replace,
-                block.weight_matrix(theta).transpose(),
-                MatRef::from_column_major_slice(seed, block.n_out, n),
-                1.0,
-                Par::Seq,
-            );
+            let Backward { mu, seed, scratch } = out;
+            let (below, above) = seed.split_at_mut(range.end);
+            let seed = if l < n_hidden { &above[..layer.width() * self.n_samples] } else { output_seed };
+            if let Some(hidden) = self.only_reads(l) {
+                layer.multiply_transposed(theta, seed, Accum::Replace, &mut mu[self.layer_range(hidden)]);
+            } else {
+                scratch.features.resize(layer.map.n_features() * self.n_samples, 0.0);
+                layer.multiply_transposed(theta, seed, Accum::Replace, &mut scratch.features);
+                let features = std::mem::take(&mut scratch.features);
+                for sample in 0..self.n_samples {
+                    self.pull_back(&layer.map, forward, sample, &features, sample, scratch, mu);
+                    if let Some(skip) = &layer.skip {
+                        self.pull_back(skip, forward, sample, seed, sample, scratch, mu);
+                    }
+                }
+                scratch.features = features;
+            }
+            let mu = &out.mu[range.clone()];
             let target = &mut below[range.clone()];
             let slopes = &forward.slope[range.clone()];
-            vectorised(|| target.iter_mut().zip(&*mu).zip(slopes).for_each(|((t, m), s)| *t = m * s));
+            vectorised(|| target.iter_mut().zip(mu).zip(slopes).for_each(|((t, m), s)| *t = m * s));
             while let Some(((index, delta), head)) = rest.split_last().filter(|((i, _), _)| *i >= range.start) {
                 target[index - range.start] += delta;
                 rest = head;
@@ -235,13 +333,52 @@ impl Batch {
         }
     }
 
-    /// Seeds at the outputs of layer `l` (from 0): ∂/∂z of a hidden layer, or the output seed.
-    pub fn layer_seed<'a>(&self, backward: &'a Backward, output_seed: &'a [f64], l: usize) -> MatRef<'a, f64> {
-        let seed = self.layer_seed_slice(backward, output_seed, l);
-        MatRef::from_column_major_slice(seed, self.network.widths()[l + 1], self.n_samples)
+    /// Adds Dφᵀ·(column `column` of `seeds`) on one sample to μ of the hidden layers that the map reads.
+    #[expect(clippy::too_many_arguments, reason = "a step of two loops that share these buffers")]
+    fn pull_back(
+        &self,
+        map: &FeatureMap,
+        forward: &Forward,
+        sample: usize,
+        seeds: &[f64],
+        column: usize,
+        scratch: &mut PullBack,
+        mu: &mut [f64],
+    ) {
+        self.pull_back_each(map, forward, sample, &seeds[column * map.n_features()..], scratch, |source, back| {
+            let width = back.len();
+            let start = self.layer_range(source).start + sample * width;
+            mu[start..start + width].iter_mut().zip(back).for_each(|(m, b)| *m += b);
+        });
     }
 
-    fn layer_seed_slice<'a>(&self, backward: &'a Backward, output_seed: &'a [f64], l: usize) -> &'a [f64] {
+    /// Hands Dφᵀ·seed on one sample to `take`, hidden source by hidden source; `seed` may be longer than needed.
+    pub(super) fn pull_back_each(
+        &self,
+        map: &FeatureMap,
+        forward: &Forward,
+        sample: usize,
+        seed: &[f64],
+        scratch: &mut PullBack,
+        mut take: impl FnMut(usize, &[f64]),
+    ) {
+        let PullBack { stacked, back, .. } = scratch;
+        self.stack(map, &forward.a, sample, stacked);
+        back.clear();
+        back.resize(stacked.len(), 0.0);
+        map.pull_back(stacked, &seed[..map.n_features()], back);
+        let mut rest = &back[..];
+        for &source in map.sources() {
+            let (part, others) = rest.split_at(self.network.widths()[source]);
+            rest = others;
+            if source > 0 {
+                take(source, part);
+            }
+        }
+    }
+
+    /// Seeds at the outputs of layer `l` (from 0): ∂/∂z of a hidden layer, or the output seed.
+    pub fn layer_seed<'a>(&self, backward: &'a Backward, output_seed: &'a [f64], l: usize) -> &'a [f64] {
         if l < self.network.n_hidden() { &backward.seed[self.layer_range(l + 1)] } else { output_seed }
     }
 
@@ -258,30 +395,18 @@ impl Batch {
         grad: &mut [f64],
     ) {
         self.backpropagate(theta, forward, output_seed, injected, out);
-        for (l, block) in self.network.layout().layers().iter().enumerate() {
-            let seed = self.layer_seed(out, output_seed, l);
-            matmul(
-                MatMut::from_row_major_slice_mut(&mut grad[block.weights.clone()], block.n_out, block.n_in),
-                Accum::Replace,
-                seed,
-                self.layer_input(forward, l).transpose(),
-                1.0,
-                Par::Seq,
-            );
-            if let Some(range) = block.bias.clone() {
-                let bias = &mut grad[range];
-                bias.fill(0.0);
-                let columns = self.layer_seed_slice(out, output_seed, l).chunks_exact(block.n_out);
-                vectorised(|| columns.for_each(|column| bias.iter_mut().zip(column).for_each(|(b, s)| *b += s)));
-            }
-            if let Some(at) = block.slope {
+        for (l, layer) in self.network.layers().iter().enumerate() {
+            let start = layer.weights.start;
+            let own = &mut grad[start..start + layer.n_parameters()];
+            layer.gradient(self.features(forward, l), self.layer_seed(out, output_seed, l), own);
+            if let Some(at) = layer.slope {
                 let range = self.layer_range(l + 1);
                 grad[at] = dot(&out.mu[range.clone()], &forward.by_learned[range]);
             }
         }
     }
 
-    /// Derivatives of all pre-activations (`dz`) and outputs (`df` = J·dθ) along `dtheta`; `scratch` is resized as needed.
+    /// Derivatives of all pre-activations (`dz`) and outputs (`df` = J·dθ) along `dtheta`.
     pub fn tangent(
         &self,
         theta: &[f64],
@@ -289,34 +414,45 @@ impl Batch {
         dtheta: &[f64],
         dz: &mut [f64],
         df: &mut [f64],
-        scratch: &mut Vec<f64>,
+        scratch: &mut TangentScratch,
     ) {
-        let n = self.n_samples;
-        for (l, block) in self.network.layout().layers().iter().enumerate() {
+        let TangentScratch { da, features, stacked, stacked_rates } = scratch;
+        da.resize(self.n_switches(), 0.0);
+        for (l, layer) in self.network.layers().iter().enumerate() {
             let hidden = l < self.network.n_hidden();
-            if l > 0 {
-                // da of the layer below, from its dz.
-                let range = self.layer_range(l);
-                scratch.clear();
-                scratch.extend(dz[range.clone()].iter().zip(&forward.slope[range.clone()]).map(|(d, s)| d * s));
-                if let Some(at) = self.network.layout().layers()[l - 1].slope {
-                    scratch.iter_mut().zip(&forward.by_learned[range]).for_each(|(d, b)| *d += dtheta[at] * b);
+            let target = if hidden { &mut dz[self.layer_range(l + 1)] } else { &mut *df };
+            layer.apply(dtheta, self.features(forward, l), target);
+            if !self.has_constant_features(l) {
+                let rates = match layer.map.unchanged() {
+                    Some(source) => &da[self.layer_range(source)],
+                    None => {
+                        let size = layer.map.n_features();
+                        features.clear();
+                        features.resize(size * self.n_samples, 0.0);
+                        for (sample, rates) in features.chunks_exact_mut(size).enumerate() {
+                            self.stack(&layer.map, &forward.a, sample, stacked);
+                            self.stack_rates(&layer.map, da, sample, stacked_rates);
+                            layer.map.accumulate_tangent(stacked, stacked_rates, rates);
+                        }
+                        &features[..]
+                    }
+                };
+                layer.multiply(theta, rates, Accum::Add, target);
+            }
+            if let Some(skip) = &layer.skip {
+                for (sample, target) in target.chunks_exact_mut(layer.width()).enumerate() {
+                    self.stack_rates(skip, da, sample, stacked_rates);
+                    skip.accumulate(stacked_rates, target);
                 }
             }
-            let target = if hidden { &mut dz[self.layer_range(l + 1)] } else { &mut *df };
-            let accumulate = match block.bias_slice(dtheta) {
-                Some(bias) => {
-                    target.chunks_exact_mut(block.n_out).for_each(|column| column.copy_from_slice(bias));
-                    Accum::Add
+            if hidden {
+                let range = self.layer_range(l + 1);
+                let (dz, slopes) = (&dz[range.clone()], &forward.slope[range.clone()]);
+                let da = &mut da[range.clone()];
+                da.iter_mut().zip(dz).zip(slopes).for_each(|((da, d), s)| *da = d * s);
+                if let Some(at) = layer.slope {
+                    da.iter_mut().zip(&forward.by_learned[range]).for_each(|(d, b)| *d += dtheta[at] * b);
                 }
-                None => Accum::Replace,
-            };
-            let mut target = MatMut::from_column_major_slice_mut(target, block.n_out, n);
-            let input = self.layer_input(forward, l);
-            matmul(target.as_mut(), accumulate, block.weight_matrix(dtheta), input, 1.0, Par::Seq);
-            if l > 0 {
-                let da = MatRef::from_column_major_slice(&scratch[..], block.n_in, n);
-                matmul(target, Accum::Add, block.weight_matrix(theta), da, 1.0, Par::Seq);
             }
         }
     }
@@ -328,35 +464,75 @@ impl Batch {
         pieces: &[u16],
         held: &[Held],
         index: usize,
-        scratch: &mut [Vec<f64>; 2],
+        scratch: &mut [Vec<f64>; 3],
     ) -> f64 {
         let (layer, unit, sample) = self.locate(index);
-        let [input, output] = scratch;
-        let n_in = self.network.widths()[0];
-        input.clear();
-        input.extend_from_slice(&self.x[sample * n_in..(sample + 1) * n_in]);
+        // Activations of the sample, hidden layer by hidden layer; the sources of one map, and its features.
+        let [activations, stacked, features] = scratch;
+        activations.clear();
         for l in 1..layer {
-            let block = &self.network.layout().layers()[l - 1];
-            let start = self.layer_range(l).start + sample * block.n_out;
+            let block = &self.network.layers()[l - 1];
+            let width = block.width();
+            let start = self.layer_range(l).start + sample * width;
             let learned = self.learned_slope(theta, l);
-            output.clear();
-            for u in 0..block.n_out {
-                let z = affine(theta, block, u, input);
-                output.push(self.network.activation().eval(pieces[start + u], z, learned).0);
+            let first = activations.len();
+            self.stack_sample(&block.map, sample, activations, stacked);
+            if block.is_plain() && block.map.unchanged().is_some() {
+                activations.extend((0..width).map(|u| block.output(theta, stacked, u)));
+            } else {
+                features.clear();
+                features.resize(block.map.n_features(), 0.0);
+                block.map.accumulate(stacked, features);
+                activations.resize(first + width, 0.0);
+                block.apply(theta, features, &mut activations[first..]);
             }
-            let first = held.partition_point(|h| h.index < start);
-            for h in held[first..].iter().take_while(|h| h.index < start + block.n_out) {
-                output[h.index - start] = h.output;
+            if let Some(skip) = &block.skip {
+                self.stack_sample(skip, sample, activations, stacked);
+                skip.accumulate(stacked, &mut activations[first..]);
             }
-            std::mem::swap(input, output);
+            for (z, &piece) in activations[first..].iter_mut().zip(&pieces[start..]) {
+                *z = self.network.activation().eval(piece, *z, learned).0;
+            }
+            let first_held = held.partition_point(|h| h.index < start);
+            for h in held[first_held..].iter().take_while(|h| h.index < start + width) {
+                activations[first + h.index - start] = h.output;
+            }
         }
-        affine(theta, &self.network.layout().layers()[layer - 1], unit, input)
+        let block = &self.network.layers()[layer - 1];
+        self.stack_sample(&block.map, sample, activations, stacked);
+        let direct = block.output(theta, stacked, unit);
+        match &block.skip {
+            None => direct,
+            Some(skip) => {
+                self.stack_sample(skip, sample, activations, stacked);
+                direct + skip.feature(unit, stacked)
+            }
+        }
+    }
+
+    /// The sources of a map on one sample whose own activations are at hand.
+    fn stack_sample(&self, map: &FeatureMap, sample: usize, activations: &[f64], out: &mut Vec<f64>) {
+        out.clear();
+        for &source in map.sources() {
+            if source == 0 {
+                out.extend_from_slice(self.source(&[], 0, sample));
+                continue;
+            }
+            let start: usize = self.network.widths()[1..source].iter().sum();
+            out.extend_from_slice(&activations[start..start + self.network.widths()[source]]);
+        }
     }
 }
 
-/// One component of W·input + b.
-fn affine(theta: &[f64], block: &super::layout::LayerBlock, unit: usize, input: &[f64]) -> f64 {
-    let row = block.weights.start + unit * block.n_in;
-    let bias = block.bias.as_ref().map_or(0.0, |b| theta[b.start + unit]);
-    bias + dot(&theta[row..row + block.n_in], input)
+/// Features of a map that reads nothing but the data, unless they are the data.
+fn constant_features(map: &FeatureMap, x: &[f64], n_samples: usize) -> Option<Vec<f64>> {
+    if map.unchanged().is_some() || map.sources() != [0] {
+        return None;
+    }
+    let mut features = vec![0.0; map.n_features() * n_samples];
+    let samples = x.chunks_exact(x.len() / n_samples);
+    for (target, sample) in features.chunks_exact_mut(map.n_features()).zip(samples) {
+        map.accumulate(sample, target);
+    }
+    Some(features)
 }

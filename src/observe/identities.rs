@@ -2,9 +2,9 @@
 //!
 //! Energy: L(0) − L(t) = ∫‖∇L‖². Displacement (Theorem B.3 of Jakhmola, arXiv:2509.23887): ‖θ(t) − θ₀‖² ≤ t·(L(0) − L(t)).
 //! Conservation for positively homogeneous σ: for each hidden unit ‖incoming weights‖² + bias² − ‖outgoing weights‖² is constant,
-//! through crossings and slides.
+//! through crossings and slides; see [`crate::net::conserved`] for shared weights and for units without such a law.
 
-use crate::net::Network;
+use crate::net::{Law, Network, laws};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
 const DISPLACEMENT_TOL: f64 = 1e-6;
@@ -14,7 +14,8 @@ const DISPLACEMENT_TOL: f64 = 1e-6;
 pub struct Identities {
     theta_initial: Vec<f64>,
     loss_initial: f64,
-    conserved_initial: Option<Vec<f64>>,
+    laws: Vec<Law>,
+    conserved_initial: Vec<f64>,
     dissipated: f64,
     report: IdentityReport,
 }
@@ -24,8 +25,10 @@ pub struct Identities {
 pub struct IdentityReport {
     /// Largest |L(0) − L(t) − ∫‖∇L‖²| / L(0).
     pub energy_defect: f64,
-    /// Largest change of a conserved quantity, relative to the largest one at the start (at least 1e-300); `None` where
-    /// the activation conserves nothing.
+    /// Number of quantities that a rescaling symmetry conserves: one per hidden unit of a dense network with a positively homogeneous
+    /// activation, fewer or none elsewhere.
+    pub n_conserved: usize,
+    /// Largest change of one of them, relative to the largest one at the start (at least 1e-300); `None` when there is none.
     pub conservation_drift: Option<f64>,
     /// Whether the displacement bound held at every sample.
     pub displacement_bound_ok: bool,
@@ -38,19 +41,21 @@ pub struct IdentityReport {
 impl Identities {
     /// Starts at θ₀ with loss L(0).
     pub fn new(network: &Network, theta: &[f64], loss: f64) -> Self {
-        let conserved_initial = network.activation().is_positively_homogeneous().then(|| conserved(network, theta));
+        let laws = laws(network);
+        let conserved_initial: Vec<f64> = laws.iter().map(|law| law.value(theta)).collect();
         let report = IdentityReport {
             energy_defect: 0.0,
-            conservation_drift: conserved_initial.as_ref().map(|_| 0.0),
+            n_conserved: laws.len(),
+            conservation_drift: (!laws.is_empty()).then_some(0.0),
             displacement_bound_ok: true,
             displacement_worst_ratio: 0.0,
             displacement: 0.0,
         };
-        Self { theta_initial: theta.to_vec(), loss_initial: loss, conserved_initial, dissipated: 0.0, report }
+        Self { theta_initial: theta.to_vec(), loss_initial: loss, laws, conserved_initial, dissipated: 0.0, report }
     }
 
     /// Checks at the end of a step over which ∫‖∇L‖² grew by `dissipated`.
-    pub fn check(&mut self, network: &Network, t: f64, theta: &[f64], loss: f64, dissipated: f64) {
+    pub fn check(&mut self, t: f64, theta: &[f64], loss: f64, dissipated: f64) {
         self.dissipated += dissipated;
         let decrease = self.loss_initial - loss;
         let report = &mut self.report;
@@ -58,11 +63,10 @@ impl Identities {
             let defect = (decrease - self.dissipated).abs() / self.loss_initial;
             report.energy_defect = report.energy_defect.max(defect);
         }
-        if let (Some(initial), Some(drift)) = (&self.conserved_initial, &mut report.conservation_drift) {
-            let scale = initial.iter().fold(1e-300, |m: f64, c| m.max(c.abs()));
-            let now = conserved(network, theta);
-            let largest = initial.iter().zip(&now).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
-            *drift = drift.max(largest / scale);
+        if let Some(drift) = &mut report.conservation_drift {
+            let scale = self.conserved_initial.iter().fold(1e-300, |m: f64, c| m.max(c.abs()));
+            let changes = self.laws.iter().zip(&self.conserved_initial).map(|(law, c)| (law.value(theta) - c).abs());
+            *drift = drift.max(changes.fold(0.0, f64::max) / scale);
         }
         let squared: f64 = theta.iter().zip(&self.theta_initial).map(|(a, b)| (a - b) * (a - b)).sum();
         report.displacement = squared.sqrt();
@@ -80,23 +84,4 @@ impl Identities {
     pub fn report(&self) -> IdentityReport {
         self.report
     }
-}
-
-/// `‖W_l[u]‖² + b_l[u]² − ‖W_{l+1}[·, u]‖²` for every hidden unit, layer by layer.
-pub fn conserved(network: &Network, theta: &[f64]) -> Vec<f64> {
-    let layers = network.layout().layers();
-    let mut all = Vec::with_capacity(network.n_units());
-    for pair in layers.windows(2) {
-        let (block, next) = (&pair[0], &pair[1]);
-        let incoming = theta[block.weights.clone()].chunks_exact(block.n_in);
-        let start = all.len();
-        all.extend(incoming.map(|row| row.iter().map(|w| w * w).sum::<f64>()));
-        if let Some(bias) = block.bias_slice(theta) {
-            all[start..].iter_mut().zip(bias).for_each(|(c, b)| *c += b * b);
-        }
-        for row in theta[next.weights.clone()].chunks_exact(next.n_in) {
-            all[start..].iter_mut().zip(row).for_each(|(c, w)| *c -= w * w);
-        }
-    }
-    all
 }

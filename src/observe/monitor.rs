@@ -147,6 +147,7 @@ impl<'a> Monitor<'a> {
         let (loss_initial, residual_initial) = self.first.unwrap_or_default();
         let empty = IdentityReport {
             energy_defect: 0.0,
+            n_conserved: 0,
             conservation_drift: None,
             displacement_bound_ok: true,
             displacement_worst_ratio: 0.0,
@@ -276,7 +277,7 @@ impl<'a> Monitor<'a> {
 
     fn places(field: &FlowField, contact: Contact) -> impl Iterator<Item = Place> {
         let (layer, unit, sample) = field.batch().locate(contact.switch);
-        field.data().originals[sample].iter().map(move |&sample| Place { layer, unit, sample })
+        field.data().originals[sample].iter().map(move |&sample| field.batch().network().place(layer, unit, sample))
     }
 
     fn event_rows(&self, after: &Point<'_, FlowField>, changes: &[Change], sample: Option<&Sample>) -> Vec<EventRow> {
@@ -362,7 +363,7 @@ impl Observer<FlowField> for Monitor<'_> {
         let dissipated = self.dissipated(step);
         let loss = self.last.0;
         if let Some(identities) = &mut self.identities {
-            identities.check(end.field.batch().network(), end.t, end.y, loss, dissipated);
+            identities.check(end.t, end.y, loss, dissipated);
         }
         let stop = self.error.is_some() || self.failure.is_some() || (self.interrupted)();
         if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -308,7 +308,7 @@ fn build_theta0(
         // A scale out of its range has been reported; there is nothing to draw from.
         return None;
     }
-    Some(init::sample(network?.layout(), sampler, slope, &mut stream(spec.seed, INITIAL_STREAM)))
+    Some(init::sample(network?, sampler, slope, &mut stream(spec.seed, INITIAL_STREAM)))
 }
 
 fn exactly(report: &mut Report, network: Option<&Network>, theta: Vec<f64>) -> Option<Vec<f64>> {

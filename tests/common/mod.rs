@@ -59,7 +59,7 @@ impl Case {
         let network = Network::dense(widths[0], &widths[1..last], widths[last], bias, activation).expect("widths");
         let x = unit_ball(n_samples, widths[0], &mut rng);
         let y = standard_normal(n_samples, widths[last], &mut rng);
-        let theta0 = sample(network.layout(), Sampler::KaimingUniform, 0.25, &mut rng);
+        let theta0 = sample(&network, Sampler::KaimingUniform, 0.25, &mut rng);
         Self::new(network, &x, &y, theta0)
     }
 

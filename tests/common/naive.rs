@@ -95,7 +95,7 @@ pub fn forward(
             }
         }
         at += n_in * n_out;
-        if network.has_bias() {
+        if network.layers()[l - 1].bias.is_some() {
             z.iter_mut().enumerate().for_each(|(u, z)| z.add(&Dual::parameter(theta, at + u)));
             at += n_out;
         }
