@@ -16,8 +16,11 @@ pub enum Bias {
     None,
     /// One value per channel.
     Shared,
-    /// One value per position and channel.
-    PerPosition,
+    /// One value per position and channel; positions a multiple of the period apart share them.
+    PerPosition {
+        /// Number of positions after which the values repeat; it divides their number.
+        period: usize,
+    },
 }
 
 /// See the module.
@@ -37,7 +40,7 @@ pub struct Layer {
     pub weights: Range<usize>,
     /// Whether W is stored as (n_in × channels); only without groups.
     pub is_transposed: bool,
-    /// b: (channels), or (positions × channels) when it is not shared.
+    /// b: (channels), or (period × channels) when it is not shared by all positions.
     pub bias: Option<Range<usize>>,
     /// The learned slope of the activation behind this layer.
     pub slope: Option<usize>,
@@ -61,11 +64,6 @@ impl Layer {
     /// Whether there is nothing shared or split: then gradients are plain outer products, and Gram matrices products of kernels.
     pub fn is_plain(&self) -> bool {
         self.n_positions == 1 && self.n_groups == 1
-    }
-
-    /// Whether the bias is the same at all positions.
-    pub fn shares_bias(&self) -> bool {
-        self.bias.as_ref().is_some_and(|b| b.len() == self.n_out)
     }
 
     /// b as a slice of θ.

@@ -247,7 +247,7 @@ impl Composer {
         let bias = match bias {
             Bias::None => None,
             Bias::Shared => Some(take(n_out)),
-            Bias::PerPosition => Some(take(n_out * n_positions)),
+            Bias::PerPosition { period } => Some(take(n_out * period)),
         };
         let slope = (self.activation.has_learned_slope() && !is_last).then(|| take(1).start);
         let layer =

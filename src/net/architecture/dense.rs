@@ -1,6 +1,6 @@
 //! Fully connected layers.
 
-use super::ArchitectureError;
+use super::{ArchitectureError, Checks, shared};
 use crate::net::activation::Activation;
 use crate::net::layer::Bias;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
@@ -17,27 +17,24 @@ pub fn dense(
     bias: bool,
     activation: Activation,
 ) -> Result<Network, ArchitectureError> {
-    let bias = if bias { Bias::Shared } else { Bias::None };
-    let mut composer = Composer::new(n_inputs, activation);
-    let mut below = Tensor::of(0, &[n_inputs], |i| i);
-    head(&mut composer, &mut below, hidden, bias)?;
-    Ok(composer.finish(LayerPlan::plain(Features::Linear(below.into_entries()), n_outputs, bias)))
+    let mut checks = Checks::default();
+    checks.units(hidden);
+    checks.done()?;
+    let composer = Composer::new(n_inputs, activation);
+    Ok(head(composer, Tensor::of(0, &[n_inputs], |i| i), hidden, n_outputs, shared(bias)))
 }
 
-/// Adds dense hidden layers on top of `below`, which becomes what the last of them gives.
+/// Dense layers on top of `below`, the last of them the output.
 pub(super) fn head(
-    composer: &mut Composer,
-    below: &mut Tensor,
+    mut composer: Composer,
+    mut below: Tensor,
     hidden: &[usize],
+    n_outputs: usize,
     bias: Bias,
-) -> Result<(), ArchitectureError> {
+) -> Network {
     for &width in hidden {
-        if width == 0 {
-            return Err(ArchitectureError::ZeroWidth { layer: composer.n_layers() + 1 });
-        }
-        let entries = below.entries().to_vec();
-        let source = composer.hidden(LayerPlan::plain(Features::Linear(entries), width, bias));
-        *below = Tensor::of(source, &[width], |i| i);
+        let source = composer.hidden(LayerPlan::plain(Features::Linear(below.into_entries()), width, bias));
+        below = Tensor::of(source, &[width], |i| i);
     }
-    Ok(())
+    composer.finish(LayerPlan::plain(Features::Linear(below.into_entries()), n_outputs, bias))
 }

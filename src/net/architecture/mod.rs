@@ -3,19 +3,70 @@
 //! Only this module knows what a convolution or a graph is. What it hands on are weights, the features they multiply, and what is
 //! added to their product.
 
+mod conv;
 mod dense;
+mod graph;
+mod image;
+mod polynomial;
+mod residual;
+mod siamese;
+mod unet;
 
+pub use conv::{Block, ConvStage, conv, conv_residual, mobile_net};
 pub use dense::dense;
+pub use graph::{Graph, GraphForm, NodeBias, Readout, graph_network};
+pub use polynomial::polynomial;
+pub use residual::residual;
+pub use siamese::{SiameseHead, siamese};
+pub use unet::{Upsampling, unet};
 
+use super::layer::Bias;
+use std::fmt::Display;
 use thiserror::Error;
 
-/// Why sizes do not form a network.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum ArchitectureError {
-    /// A layer has no units.
-    #[error("hidden layer {layer} has no units")]
-    ZeroWidth {
-        /// Hidden layer from 1.
-        layer: usize,
-    },
+/// Why sizes do not form a network: everything that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", .misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct ArchitectureError {
+    /// At least one.
+    pub misfits: Vec<Misfit>,
+}
+
+/// One size that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field}: expected {expected}, found {found}")]
+pub struct Misfit {
+    /// The argument it concerns, such as `hidden[1]`.
+    pub field: String,
+    /// What would fit.
+    pub expected: String,
+    /// What was given.
+    pub found: String,
+}
+
+/// Collects misfits.
+#[derive(Debug, Default)]
+struct Checks(Vec<Misfit>);
+
+impl Checks {
+    fn require(&mut self, fits: bool, field: impl Into<String>, expected: impl Into<String>, found: impl Display) {
+        if !fits {
+            self.0.push(Misfit { field: field.into(), expected: expected.into(), found: found.to_string() });
+        }
+    }
+
+    fn units(&mut self, hidden: &[usize]) {
+        for (l, &width) in hidden.iter().enumerate() {
+            self.require(width >= 1, format!("hidden[{l}]"), "at least 1 unit", width);
+        }
+    }
+
+    fn done(self) -> Result<(), ArchitectureError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ArchitectureError { misfits: self.0 }) }
+    }
+}
+
+/// Shared biases or none.
+fn shared(bias: bool) -> Bias {
+    if bias { Bias::Shared } else { Bias::None }
 }
