@@ -60,7 +60,11 @@ impl FlowField {
     /// reproducible bit by bit.
     pub fn new(network: Network, data: &Data) -> Self {
         faer::set_global_parallelism(faer::Par::Seq);
-        let merged = data.merged();
+        let mut merged = data.merged();
+        if let Some(order) = network.output_order() {
+            let rows = merged.y.chunks_exact(merged.n_outputs);
+            merged.y = rows.flat_map(|row| order.iter().map(|&k| row[k])).collect();
+        }
         Self::with(Arc::new(Batch::new(network, merged.x.clone())), Arc::new(merged))
     }
 
@@ -131,11 +135,13 @@ impl FlowField {
     /// *(last)* Residual F − y over all original samples, in their order.
     pub fn residual(&self, targets: &[f64]) -> Vec<f64> {
         let m = self.data.n_outputs;
+        let order = self.batch.network().output_order();
         let mut residual = vec![0.0; targets.len()];
         for (u, originals) in self.data.originals.iter().enumerate() {
             for &j in originals {
                 for k in 0..m {
-                    residual[j * m + k] = self.forward.f[u * m + k] - targets[j * m + k];
+                    let target = j * m + order.map_or(k, |order| order[k]);
+                    residual[target] = self.forward.f[u * m + k] - targets[target];
                 }
             }
         }

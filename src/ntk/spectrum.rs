@@ -123,5 +123,6 @@ fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spec
     // A full rank without a gap to rounding is no more certain than any other.
     let rank_is_clear = rank == 0 || sigma[rank - 1] > CLEAR_GAP * rounding;
     let resolution = if rank == sigma.len() { 2.0 * smallest * rounding } else { rounding * rounding };
-    Ok(Spectrum { lambda_min: smallest * smallest, lambda_max, resolution, rank, rank_is_clear })
+    let lambda_min = if rank == sigma.len() { smallest * smallest } else { 0.0 };
+    Ok(Spectrum { lambda_min, lambda_max, resolution, rank, rank_is_clear })
 }

@@ -1,5 +1,6 @@
 //! A scenario written back with every default, and copies of its data files.
 
+use super::architecture::{AdjacencySpec, NetworkSpec};
 use super::spec::{DataSpec, InitialSpec, Spec};
 use std::path::Path;
 
@@ -57,6 +58,14 @@ pub(super) fn file_paths(spec: &mut Spec) -> Vec<&mut String> {
         Some(DataSpec::Csv { path, .. }) => paths.push(path),
         Some(DataSpec::Npy { x, y }) => paths.extend([x, y]),
         Some(DataSpec::Ball { .. } | DataSpec::Inline { .. }) | None => {}
+    }
+    if let Some(
+        NetworkSpec::GraphConv { adjacency: AdjacencySpec::File(path), .. }
+        | NetworkSpec::Chebyshev { adjacency: AdjacencySpec::File(path), .. }
+        | NetworkSpec::GraphConvMorris { adjacency: AdjacencySpec::File(path), .. },
+    ) = &mut spec.network
+    {
+        paths.push(path);
     }
     if let InitialSpec::Npy(path) = &mut spec.initial {
         paths.push(path);

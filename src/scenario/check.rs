@@ -1,6 +1,7 @@
 //! Faults of meaning: values that parse but make no run. Reads no files; [`super::resolve`] does.
 
 use super::fault::{Fault, FaultKind};
+use super::nested::{Nested, Ragged};
 use super::scan::{Node, parse_path};
 use super::source::Source;
 use super::spec::{DataSpec, DescentRun, FlowSpec, InitialSpec, NetworkSpec, NtkSpec, SaveSpec, Stop};
@@ -63,8 +64,9 @@ impl Report<'_> {
             DataSpec::Inline { x, y } => {
                 self.rows("data.x", x);
                 self.rows("data.y", y);
-                if x.len() != y.len() {
-                    self.value("data.y", &format!("as many rows as x, which has {}", x.len()), y.len(), None);
+                let count = |rows: &Nested| rows.shape().first().copied().unwrap_or(0);
+                if count(x) != count(y) {
+                    self.value("data.y", &format!("as many rows as x, which has {}", count(x)), count(y), None);
                 }
             }
             DataSpec::Csv { inputs, outputs, .. } => {
@@ -75,22 +77,47 @@ impl Report<'_> {
         }
     }
 
-    fn rows(&mut self, path: &str, rows: &[Vec<f64>]) {
-        let Some(first) = rows.first() else {
-            return self.value(path, "at least one row", "none", None);
+    /// Rows have to be of one shape and finite; their shape is that of the first one.
+    fn rows(&mut self, path: &str, rows: &Nested) {
+        let shape = rows.shape();
+        let Nested::List(items) = rows else {
+            return self.value(path, "a list of rows", "a number", None);
         };
-        self.require(!first.is_empty(), &format!("{path}[0]"), "at least one value", "none");
-        for (i, row) in rows.iter().enumerate() {
-            let expected = format!("{} values as in the first row", first.len());
-            self.require(row.len() == first.len(), &format!("{path}[{i}]"), &expected, row.len());
-            for (k, &value) in row.iter().enumerate().filter(|(_, v)| !v.is_finite()) {
-                self.require_finite(&format!("{path}[{i}][{k}]"), value);
-            }
+        if items.is_empty() {
+            return self.value(path, "at least one row", "none", None);
         }
+        if shape.len() < 2 {
+            return self.value(&format!("{path}[0]"), "a row in [..]", rows.values()[0], None);
+        }
+        self.require(!shape.contains(&0), &format!("{path}[0]"), "at least one value", "none");
+        self.nested(path, rows, &shape);
     }
 
+    /// Lists have to be of one shape and finite.
+    pub fn nested(&mut self, path: &str, lists: &Nested, shape: &[usize]) {
+        let mut ragged = Vec::new();
+        lists.ragged(shape, path, &mut ragged);
+        for Ragged { path, expected, found } in ragged {
+            self.value(&path, &expected, found, None);
+        }
+        let mut wrong = Vec::new();
+        lists.not_finite(path, &mut wrong);
+        wrong.into_iter().for_each(|(path, value)| self.require_finite(&path, value));
+    }
+
+    /// What can be said of a network without its data.
     pub fn network(&mut self, network: &NetworkSpec) {
-        let NetworkSpec::Dense { hidden, .. } = network;
+        let hidden = match network {
+            NetworkSpec::Dense { hidden, .. }
+            | NetworkSpec::GraphConv { hidden, .. }
+            | NetworkSpec::Chebyshev { hidden, .. }
+            | NetworkSpec::GraphConvMorris { hidden, .. }
+            | NetworkSpec::Conv { hidden, .. }
+            | NetworkSpec::MobileNet { hidden, .. }
+            | NetworkSpec::Siamese { hidden, .. }
+            | NetworkSpec::Polynomial { hidden, .. } => &hidden[..],
+            NetworkSpec::Residual { .. } | NetworkSpec::ConvResidual { .. } | NetworkSpec::UNet { .. } => &[],
+        };
         for (l, &width) in hidden.iter().enumerate() {
             self.require(width >= 1, &format!("network.hidden[{l}]"), "at least 1 unit", width);
         }

@@ -198,6 +198,9 @@ pub enum FaultKind {
     /// Save times that are fractions of a time horizon, without one.
     #[error("`{0}` divides the time horizon, but `flow.until` has no `Time(..)`")]
     NoHorizon(&'static str),
+    /// Pooling by maxima.
+    #[error("max pooling is not supported: which element is largest would be a switching surface of its own kind")]
+    MaxPool,
     /// Following the spectrum needs too much memory.
     #[error("the Gram matrix of {targets} targets needs {estimate_gib:.2} GiB, the limit is {limit_gib} GiB")]
     GramMemory {
@@ -222,6 +225,7 @@ impl FaultKind {
             }
             Self::File { .. } => Some("paths are relative to the scenario's folder".to_owned()),
             Self::NoHorizon(_) => Some("add Time(..) to flow.until, or use `times` or `every`".to_owned()),
+            Self::MaxPool => Some("use AvgPool(kernel: [..]), or a convolution with a stride".to_owned()),
             Self::GramMemory { .. } => {
                 Some("leave the spectrum out with ntk: (track: false), or raise ntk.memory_limit_gib".to_owned())
             }

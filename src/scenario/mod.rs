@@ -4,10 +4,13 @@
 //! into a [`Spec`] and notes faults of names and types, `check` notes faults of meaning, `resolve` builds the problem,
 //! `archive` writes the text back with every default. Start with [`Scenario::load`].
 
+pub mod architecture;
 mod archive;
+mod build;
 mod check;
 mod embedded;
 mod fault;
+pub mod nested;
 mod parse;
 mod read;
 mod resolve;

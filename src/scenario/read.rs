@@ -35,6 +35,16 @@ impl Folder {
 pub(super) struct Table {
     /// Rows of equal length.
     pub rows: Vec<Vec<f64>>,
+    /// Shape of a row: its length, or nodes and features.
+    pub shape: Vec<usize>,
+}
+
+impl Table {
+    /// Plain rows.
+    pub fn of_rows(rows: Vec<Vec<f64>>) -> Self {
+        let shape = vec![rows.first().map_or(0, Vec::len)];
+        Self { rows, shape }
+    }
 }
 
 /// The bytes of a file; a fault at `path` of the scenario if there are none.
@@ -66,7 +76,7 @@ pub(super) fn read_csv(
     };
     let n_faults = report.faults.len();
     let columns = groups.map(|(path, names)| find_columns(report, file, &header, (path, names)));
-    let mut tables = [Table { rows: Vec::new() }, Table { rows: Vec::new() }];
+    let mut tables = columns.each_ref().map(|columns| Table { rows: Vec::new(), shape: vec![columns.len()] });
     let mut n_cell_faults = 0;
     for record in reader.records() {
         let record = match record {
@@ -115,7 +125,7 @@ fn find_columns(report: &mut Report, file: &str, header: &[String], (path, names
     columns
 }
 
-/// An array of one or two dimensions; a one-dimensional one is a column. Values may be NaN.
+/// An array of one to three dimensions; a one-dimensional one is a column. Values may be NaN.
 pub(super) fn read_npy(report: &mut Report, path: &str, file: &str, bytes: &[u8]) -> Option<Table> {
     match parse_npy(bytes) {
         Ok(table) => Some(table),
@@ -129,12 +139,15 @@ pub(super) fn read_npy(report: &mut Report, path: &str, file: &str, bytes: &[u8]
 fn parse_npy(bytes: &[u8]) -> Result<Table, String> {
     let open = || npyz::NpyFile::new(bytes).map_err(|error| error.to_string());
     let npy = open()?;
-    let (n_rows, n_columns) = match npy.shape()[..] {
-        [rows] => (rows as usize, 1),
-        [rows, columns] => (rows as usize, columns as usize),
-        _ => return Err(format!("expected an array of 1 or 2 dimensions, found shape {:?}", npy.shape())),
+    let shape: Vec<usize> = npy.shape().iter().map(|&extent| extent as usize).collect();
+    let (n_rows, inner) = match shape[..] {
+        [rows] => (rows, vec![1]),
+        [rows, columns] => (rows, vec![columns]),
+        [graphs, nodes, features] => (graphs, vec![nodes, features]),
+        _ => return Err(format!("expected an array of 1 to 3 dimensions, found shape {shape:?}")),
     };
-    let is_fortran = npy.order() == npyz::Order::Fortran && npy.shape().len() == 2;
+    let is_fortran = npy.order() == npyz::Order::Fortran;
+    let n_columns: usize = inner.iter().product();
     let kind = npy.dtype().descr();
     let values: Vec<f64> = if let Ok(values) = npy.data::<f64>() {
         values.collect::<Result<_, _>>().map_err(|error| error.to_string())?
@@ -145,6 +158,26 @@ fn parse_npy(bytes: &[u8]) -> Result<Table, String> {
     } else {
         return Err(format!("expected numbers of type float64, float32 or int64, found {kind}"));
     };
-    let at = |i: usize, k: usize| if is_fortran { values[k * n_rows + i] } else { values[i * n_columns + k] };
-    Ok(Table { rows: (0..n_rows).map(|i| (0..n_columns).map(|k| at(i, k)).collect()).collect() })
+    let at = |i: usize, k: usize| match inner[..] {
+        [n_nodes, n_features] if is_fortran => values[i + n_rows * (k / n_features + n_nodes * (k % n_features))],
+        _ if is_fortran => values[k * n_rows + i],
+        _ => values[i * n_columns + k],
+    };
+    let rows = (0..n_rows).map(|i| (0..n_columns).map(|k| at(i, k)).collect()).collect();
+    Ok(Table { rows, shape: inner })
+}
+
+/// A matrix of numbers: a NumPy array by its name, else comma-separated values without a header.
+pub(super) fn read_matrix(report: &mut Report, path: &str, file: &str, bytes: &[u8]) -> Option<Table> {
+    if file.ends_with(".npy") {
+        return read_npy(report, path, file, bytes);
+    }
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).has_headers(false).from_reader(bytes);
+    match reader.deserialize::<Vec<f64>>().collect::<Result<Vec<_>, _>>() {
+        Ok(rows) => Some(Table::of_rows(rows)),
+        Err(error) => {
+            report.push(path, FaultKind::File { file: file.to_owned(), reason: error.to_string() });
+            None
+        }
+    }
 }

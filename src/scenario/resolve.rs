@@ -4,16 +4,18 @@
 //! parameters: another network starts from the same data, and other data do not move the start of the network.
 
 use super::archive::{Archive, file_paths};
+use super::build::{RawData, build};
 use super::check::Report;
 use super::fault::{Fault, FaultKind};
+use super::nested::Nested;
 use super::parse::parse;
-use super::read::{Folder, read_bytes, read_csv, read_npy};
+use super::read::{Folder, Table, read_bytes, read_csv, read_npy};
 use super::source::Source;
-use super::spec::{ActivationSpec, DataSpec, InitialSpec, NetworkSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
+use super::spec::{ActivationSpec, DataSpec, InitialSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
 use super::{DescentRun, Method, Scenario};
 use crate::data::Data;
 use crate::net::init::{self, Sampler};
-use crate::net::{Activation, ActivationError, Network, PiecewisePolynomial, Smooth};
+use crate::net::{Activation, ActivationError, Layer, Network, PiecewisePolynomial, Smooth};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::path::Path;
@@ -110,7 +112,11 @@ impl Sizes {
         let widths = network.widths();
         let n_outputs = widths[widths.len() - 1];
         let targets = n_samples * n_outputs;
-        let per_sample = 2 * widths.iter().sum::<usize>() + n_outputs * network.n_units();
+        let shared = network.layers().iter().filter(|layer| !layer.is_plain());
+        // Gradients of shared layers are formed one layer at a time; features that are not activations are kept.
+        let rows = shared.clone().map(Layer::n_parameters).max().unwrap_or(0);
+        let features: usize = network.layers().iter().map(|layer| layer.map.n_features()).sum();
+        let per_sample = 2 * widths.iter().sum::<usize>() + features + n_outputs * (network.n_units() + rows);
         Self {
             parameters: network.n_parameters(),
             targets,
@@ -143,17 +149,20 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
         report.faults.push(source.fault("", start..start + 1, FaultKind::Missing(missing)));
     }
     let mut files = Vec::new();
-    let data = spec.data.as_ref().and_then(|data| build_data(&mut report, data, spec.seed, folder, &mut files));
+    let raw = spec.data.as_ref().and_then(|data| read_data(&mut report, data, spec.seed, folder, &mut files));
     let activation = spec.activation.as_ref().and_then(|activation| build_activation(&mut report, activation));
     if let Some(network) = &spec.network {
         report.network(network);
     }
+    let (network, data) = match (&spec.network, raw) {
+        (Some(network), Some(raw)) => build(&mut report, network, raw, activation, folder, &mut files),
+        _ => (None, None),
+    };
     report.initial(&spec.initial);
     report.flow(&spec.flow);
     report.save(&spec.save, horizon(&spec.flow.until));
     report.descent(&spec.descent);
     report.ntk(&spec.ntk);
-    let network = build_network(spec.network.as_ref(), data.as_ref(), activation.as_ref());
     let theta0 = build_theta0(&mut report, &spec, network.as_ref(), folder, &mut files);
     if let (Some(network), Some(data), true) = (&network, &data, spec.ntk.track) {
         check_memory(&mut report, &Sizes::of(network, data.n_samples()), spec.ntk.memory_limit_gib);
@@ -181,13 +190,13 @@ fn horizon(until: &[Stop]) -> Option<f64> {
     times.reduce(f64::min)
 }
 
-fn build_data(
+fn read_data(
     report: &mut Report,
     spec: &DataSpec,
     seed: u64,
     folder: &Folder,
     files: &mut Vec<Vec<u8>>,
-) -> Option<Data> {
+) -> Option<RawData> {
     let n_faults = report.faults.len();
     report.data(spec);
     if report.faults.len() > n_faults {
@@ -196,38 +205,42 @@ fn build_data(
     let (place, x, y) = match spec {
         DataSpec::Ball { samples, inputs, outputs } => (
             "data",
-            init::unit_ball(*samples, *inputs, &mut stream(seed, INPUT_STREAM)),
-            init::standard_normal(*samples, *outputs, &mut stream(seed, TARGET_STREAM)),
+            Table::of_rows(init::unit_ball(*samples, *inputs, &mut stream(seed, INPUT_STREAM))),
+            Table::of_rows(init::standard_normal(*samples, *outputs, &mut stream(seed, TARGET_STREAM))),
         ),
-        DataSpec::Inline { x, y } => ("data", x.clone(), y.clone()),
+        DataSpec::Inline { x, y } => ("data", table(x), table(y)),
         DataSpec::Csv { path, inputs, outputs } => {
             let bytes = read_bytes(report, folder, "data.path", path)?;
             let groups = [("data.inputs", &inputs[..]), ("data.outputs", &outputs[..])];
             let [x, y] = read_csv(report, path, &bytes, groups)?;
             files.push(bytes);
-            ("data.path", x.rows, y.rows)
+            ("data.path", x, y)
         }
         DataSpec::Npy { x, y } => {
             let [x, y] = [("data.x", x), ("data.y", y)].map(|(path, file)| {
                 let bytes = read_bytes(report, folder, path, file)?;
                 let table = read_npy(report, path, file, &bytes)?;
                 files.push(bytes);
-                Some(table.rows)
+                Some(table)
             });
             ("data", x?, y?)
         }
     };
-    match Data::from_rows(&x, &y) {
-        Ok(data) => Some(data),
-        Err(error) => {
-            report.push(place, FaultKind::Data(error));
-            None
-        }
-    }
+    Some(RawData { x, y, place })
 }
 
-/// The activation and where learned slopes start.
-fn build_activation(report: &mut Report, spec: &ActivationSpec) -> Option<(Activation, f64)> {
+/// Rows of a checked list of lists.
+fn table(lists: &Nested) -> Table {
+    let shape = lists.shape()[1..].to_vec();
+    let rows = match lists {
+        Nested::List(rows) => rows.iter().map(Nested::values).collect(),
+        Nested::Number(_) => Vec::new(),
+    };
+    Table { rows, shape }
+}
+
+/// The activation; where learned slopes start is said with θ₀.
+fn build_activation(report: &mut Report, spec: &ActivationSpec) -> Option<Activation> {
     let activation = match spec {
         ActivationSpec::Relu => Activation::relu(),
         ActivationSpec::Abs => Activation::abs(),
@@ -237,7 +250,7 @@ fn build_activation(report: &mut Report, spec: &ActivationSpec) -> Option<(Activ
             return None;
         }
         ActivationSpec::LeakyRelu(slope) => Activation::leaky_relu(*slope),
-        ActivationSpec::Prelu(slope) => return Some((Activation::Prelu, *slope)),
+        ActivationSpec::Prelu(_) => Activation::Prelu,
         ActivationSpec::Sigmoid => Activation::Smooth(Smooth::Sigmoid),
         ActivationSpec::Tanh => Activation::Smooth(Smooth::Tanh),
         ActivationSpec::Softplus => Activation::Smooth(Smooth::Softplus),
@@ -252,7 +265,7 @@ fn build_activation(report: &mut Report, spec: &ActivationSpec) -> Option<(Activ
             }
         }
     };
-    Some((activation, 0.0))
+    Some(activation)
 }
 
 /// The path of what an activation's fault is about.
@@ -267,17 +280,6 @@ fn activation_place(error: &ActivationError, breakpoints: &[f64]) -> String {
         ActivationError::PieceCount { .. } => "activation.pieces".to_owned(),
         ActivationError::NotFinite { .. } => "activation".to_owned(),
     }
-}
-
-/// The network, if all it is made of is right.
-fn build_network(
-    spec: Option<&NetworkSpec>,
-    data: Option<&Data>,
-    activation: Option<&(Activation, f64)>,
-) -> Option<Network> {
-    let (NetworkSpec::Dense { hidden, bias }, data, (activation, _)) = (spec?, data?, activation?);
-    // A width of 0 has been reported at its place already.
-    Network::dense(data.n_inputs(), hidden, data.n_outputs(), *bias, activation.clone()).ok()
 }
 
 fn build_theta0(

@@ -3,6 +3,8 @@
 //! Fields hold what the text says or their default; whether that makes sense is decided in `check` and what
 //! it means in `resolve`. Names are a contract with the files people keep.
 
+pub use super::architecture::NetworkSpec;
+use super::nested::Nested;
 use serde::{Deserialize, Serialize};
 
 /// The whole file. Sections are `None` where the text does not give them.
@@ -56,10 +58,10 @@ pub enum DataSpec {
     },
     /// Rows in the text.
     Inline {
-        /// n rows of N inputs.
-        x: Vec<Vec<f64>>,
-        /// n rows of M targets.
-        y: Vec<Vec<f64>>,
+        /// n rows of N inputs; for graphs one level more, \[graph\]\[node\]\[feature\].
+        x: Nested,
+        /// n rows of M targets; for graphs \[graph\]\[node\]\[target\].
+        y: Nested,
     },
     /// Columns of a comma-separated file with a header.
     Csv {
@@ -70,26 +72,12 @@ pub enum DataSpec {
         /// Header names of the M targets.
         outputs: Vec<String>,
     },
-    /// NumPy arrays of shape (n, N) and (n, M); a one-dimensional array is one column.
+    /// NumPy arrays of shape (n, N) and (n, M); a one-dimensional array is one column, a three-dimensional one (graphs, nodes, features).
     Npy {
         /// The inputs' file, relative to the scenario's folder.
         x: String,
         /// The targets' file.
         y: String,
-    },
-}
-
-/// The architecture.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub enum NetworkSpec {
-    /// Fully connected layers `W X + B`.
-    Dense {
-        /// Widths of the hidden layers.
-        hidden: Vec<usize>,
-        /// Whether layers have biases, true by default.
-        #[serde(default = "yes")]
-        bias: bool,
     },
 }
 
@@ -252,16 +240,23 @@ pub(super) const REQUIRED: &[(&str, &[&str])] = &[
     ("Csv", &["path", "inputs", "outputs"]),
     ("Npy", &["x", "y"]),
     ("Dense", &["hidden"]),
+    ("Residual", &["layers"]),
+    ("GraphConv", &["hidden", "adjacency"]),
+    ("Chebyshev", &["hidden", "order", "adjacency"]),
+    ("GraphConvMorris", &["hidden", "adjacency"]),
+    ("ConvResidual", &["shape", "channels", "blocks"]),
+    ("UNet", &["shape", "channels", "up"]),
+    ("MobileNet", &["shape", "blocks"]),
+    ("Siamese", &["hidden", "head"]),
+    ("Polynomial", &["hidden"]),
+    ("AvgPool", &["kernel"]),
+    ("BlockSpec", &["channels"]),
     ("PiecewisePolynomial", &["breakpoints", "pieces"]),
     ("DescentRun", &["step", "steps"]),
 ];
 
 /// Top-level sections without a default.
 pub(super) const REQUIRED_SECTIONS: &[&str] = &["data", "network", "activation"];
-
-fn yes() -> bool {
-    true
-}
 
 /// An optional field that is written plainly, without `Some`.
 mod given {

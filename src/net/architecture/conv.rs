@@ -88,14 +88,11 @@ fn add_stage(
 }
 
 /// A window from lists as typed; it has to fit on the image.
-fn window(
-    frame: &Frame,
-    image: &Tensor,
-    lists: [&Vec<usize>; 3],
-    field: &str,
-) -> Result<Window, ArchitectureError> {
+fn window(frame: &Frame, image: &Tensor, lists: [&Vec<usize>; 3], field: &str) -> Result<Window, ArchitectureError> {
     let mut spread = [[0; 2]; 3];
-    for ((target, list), (name, flat)) in spread.iter_mut().zip(lists).zip([("kernel", 1), ("stride", 1), ("padding", 0)]) {
+    for ((target, list), (name, flat)) in
+        spread.iter_mut().zip(lists).zip([("kernel", 1), ("stride", 1), ("padding", 0)])
+    {
         match frame.spread(list, flat, &format!("{field}.{name}")) {
             Ok(values) => *target = values,
             Err(misfit) => return Err(ArchitectureError { misfits: vec![misfit] }),
@@ -108,7 +105,8 @@ fn window(
     let size = [image.shape()[1], image.shape()[2]];
     let room = [size[0] + 2 * padding[0], size[1] + 2 * padding[1]];
     let fits = kernel[0] <= room[0] && kernel[1] <= room[1];
-    let (first, shown) = if frame.is_signal { (1, format!("{}", room[1])) } else { (0, format!("{} x {}", room[0], room[1])) };
+    let (first, shown) =
+        if frame.is_signal { (1, format!("{}", room[1])) } else { (0, format!("{} x {}", room[0], room[1])) };
     let expected = format!("a kernel that fits on {shown} pixels, padding included");
     checks.require(fits, format!("{field}.kernel"), expected, format!("{:?}", &kernel[first..]));
     checks.done()?;
@@ -205,13 +203,8 @@ pub fn mobile_net(
         };
         image = add_stage(&mut composer, &frame, &image, &depthwise, bias, &field)?;
         let one = vec![1];
-        let pointwise = ConvStage::Conv {
-            channels: block.channels,
-            kernel: one.clone(),
-            stride: one,
-            padding: vec![0],
-            groups: 1,
-        };
+        let pointwise =
+            ConvStage::Conv { channels: block.channels, kernel: one.clone(), stride: one, padding: vec![0], groups: 1 };
         image = add_stage(&mut composer, &frame, &image, &pointwise, bias, &field)?;
     }
     Ok(head(composer, global_average(&image), hidden, n_outputs, shared(bias)))

@@ -33,7 +33,12 @@ impl Graph {
                 let (value, mirrored) = (adjacency[i][j], adjacency[j][i]);
                 let is_weight = value >= 0.0 && value.is_finite();
                 checks.require(is_weight, field(i), "finite entries of at least 0", format!("{value} in column {j}"));
-                checks.require(i != j || value == 0.0, field(i), "no self-loop (they are added)", format!("{value} on the diagonal"));
+                checks.require(
+                    i != j || value == 0.0,
+                    field(i),
+                    "no self-loop (they are added)",
+                    format!("{value} on the diagonal"),
+                );
                 let expected = format!("a symmetric matrix: {mirrored} in column {j}, as in row {j}, column {i}");
                 checks.require(value == mirrored || !is_weight, field(i), expected, value);
             }

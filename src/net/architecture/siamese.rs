@@ -35,15 +35,12 @@ pub fn siamese(
     let (mut source, mut width) = (0, n_inputs / 2);
     for &n_out in hidden {
         let features = Features::Linear(Tensor::of(source, &[2, width], |i| i).into_entries());
-        source =
-            composer.hidden(LayerPlan { n_positions: 2, ..LayerPlan::plain(features, n_out, shared(bias)) });
+        source = composer.hidden(LayerPlan { n_positions: 2, ..LayerPlan::plain(features, n_out, shared(bias)) });
         width = n_out;
     }
     let branch = |first: usize| Tensor::of(source, &[width], |i| first + i);
     let (entries, pairs) = match head {
-        SiameseHead::SquaredDifference => {
-            (branch(0).plus(-1.0, &branch(width)), (0..width).map(|k| (k, k)).collect())
-        }
+        SiameseHead::SquaredDifference => (branch(0).plus(-1.0, &branch(width)), (0..width).map(|k| (k, k)).collect()),
         SiameseHead::Bilinear => {
             let pairs = (0..width).flat_map(|i| (width..2 * width).map(move |j| (i, j))).collect();
             (branch(0).then(branch(width)), pairs)
