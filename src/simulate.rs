@@ -92,6 +92,7 @@ fn options(plan: &Plan) -> Options {
         norm: WrmsNorm { rtol: plan.rtol, atol: plan.atol },
         max_steps: plan.max_steps as u64,
         fixed_step: None,
+        retake: false,
     }
 }
 
