@@ -42,8 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let problem = Scenario::load("quickstart", &[])?.problem;
     let mut field = FlowField::new(problem.network, &problem.data);
     let mut stepper = ExplicitRk::new(&TSIT5, problem.theta0.len());
-    let options =
-        Options { t_end: 10.0, norm: WrmsNorm { rtol: 1e-8, atol: 1e-10 }, max_steps: 100_000, fixed_step: None };
+    let options = Options {
+        t_end: 10.0,
+        norm: WrmsNorm { rtol: 1e-8, atol: 1e-10 },
+        max_steps: 100_000,
+        fixed_step: None,
+        retake: false,
+    };
     let mut printer = Printer { left: 100 };
     let outcome = integrate(&mut field, &mut stepper, &problem.theta0, &options, &mut [], &mut printer);
     println!("{} at t = {:.9} after {} steps", outcome.reason, outcome.t, outcome.stats.steps);

@@ -4,7 +4,7 @@
 
 use crate::flow::FlowField;
 use crate::observe::{Audit, Monitor, Observed, Sink};
-use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, TSIT5};
+use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
 use crate::ode::{
     DiffsolMethod, DiffsolStepper, ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule,
     WrmsNorm, deferred, integrate,
@@ -99,6 +99,7 @@ fn options(plan: &Plan) -> Options {
         norm: WrmsNorm { rtol: plan.rtol, atol: plan.atol },
         max_steps: plan.max_steps as u64,
         fixed_step: None,
+        retake: false,
     }
 }
 
@@ -112,6 +113,7 @@ fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     match plan.method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
         Method::Auto | Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
+        Method::DormandPrince54 => Box::new(ExplicitRk::new(&DORMAND_PRINCE_54, dim)),
         Method::Dop853 => Box::new(ExplicitRk::new(&DOP853, dim)),
         Method::DiffsolTsit45 => diffsol(DiffsolMethod::Tsit45),
         Method::DiffsolEsdirk34 => diffsol(DiffsolMethod::Esdirk34),

@@ -261,7 +261,7 @@ impl Interpolant for ExplicitRk {
 mod tests {
     use super::*;
     use crate::ode::mode::Mode;
-    use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, TSIT5};
+    use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
     use crate::ode::testing::{Smooth, fitted_slope, stuart_landau, stuart_landau_solution};
 
     /// Steps with a fixed length; returns the end.
@@ -292,7 +292,8 @@ mod tests {
     #[test]
     fn measured_orders_are_those_of_the_tableaux() {
         // Step counts inside each method's asymptotic window: errors between 1e-4 and 1e-13.
-        let cases = [(&BOGACKI_SHAMPINE_32, 40, 640), (&TSIT5, 20, 320), (&DOP853, 6, 24)];
+        let cases =
+            [(&BOGACKI_SHAMPINE_32, 40, 640), (&TSIT5, 20, 320), (&DORMAND_PRINCE_54, 20, 320), (&DOP853, 6, 24)];
         for (tableau, least, most) in cases {
             let counts: Vec<u32> =
                 std::iter::successors(Some(least), |n| Some(n * 5 / 4 + 1)).take_while(|n| *n <= most).collect();
@@ -313,7 +314,9 @@ mod tests {
 
     #[test]
     fn dense_output_of_one_step_has_its_order_and_meets_both_ends() {
-        for (tableau, dense_order, largest) in [(&BOGACKI_SHAMPINE_32, 3, 0.1), (&TSIT5, 4, 0.2), (&DOP853, 7, 0.5)] {
+        for (tableau, dense_order, largest) in
+            [(&BOGACKI_SHAMPINE_32, 3, 0.1), (&TSIT5, 4, 0.2), (&DORMAND_PRINCE_54, 4, 0.2), (&DOP853, 7, 0.5)]
+        {
             let mut field = stuart_landau();
             let mode = Mode::default();
             let y = stuart_landau_solution(0.3);
@@ -353,7 +356,9 @@ mod tests {
 
     #[test]
     fn error_estimates_shrink_with_their_exponent() {
-        for (tableau, largest) in [(&BOGACKI_SHAMPINE_32, 0.05), (&TSIT5, 0.1), (&DOP853, 0.3)] {
+        for (tableau, largest) in
+            [(&BOGACKI_SHAMPINE_32, 0.05), (&TSIT5, 0.1), (&DORMAND_PRINCE_54, 0.1), (&DOP853, 0.3)]
+        {
             let mut field = stuart_landau();
             let mode = Mode::default();
             let y = stuart_landau_solution(0.3);

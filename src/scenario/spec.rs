@@ -179,6 +179,8 @@ pub enum Method {
     BogackiShampine32,
     /// Explicit, order 5 (Tsitouras 2011).
     Tsit5,
+    /// Explicit, order 5 (Dormand & Prince 1980).
+    DormandPrince54,
     /// Explicit, order 8 (Hairer, Nørsett & Wanner 1993).
     Dop853,
     /// diffsol's explicit Tsit45.

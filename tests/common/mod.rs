@@ -8,7 +8,7 @@ use gradflow::flow::FlowField;
 use gradflow::net::init::{Sampler, sample, standard_normal, unit_ball};
 use gradflow::net::{Activation, Network, PiecewisePolynomial, Smooth};
 use gradflow::observe::{EventRow, Monitor, Observed, Row, Sink};
-use gradflow::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, TSIT5, Tableau};
+use gradflow::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5, Tableau};
 use gradflow::ode::{ExplicitRk, Options, Outcome, StopRule, WrmsNorm, integrate};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -114,7 +114,10 @@ pub struct Watched {
 }
 
 pub fn tableau(name: &str) -> &'static Tableau {
-    [&BOGACKI_SHAMPINE_32, &TSIT5, &DOP853].into_iter().find(|t| t.name == name).expect("a known method")
+    [&BOGACKI_SHAMPINE_32, &TSIT5, &DORMAND_PRINCE_54, &DOP853]
+        .into_iter()
+        .find(|t| t.name == name)
+        .expect("a known method")
 }
 
 /// Runs `case` to `t_end` (or a stop rule), saving θ at `saves`.
@@ -155,5 +158,5 @@ pub fn run_tracked(
 
 /// Options for a horizon and a relative tolerance, with atol = rtol/100.
 pub fn options(t_end: f64, rtol: f64) -> Options {
-    Options { t_end, norm: WrmsNorm { rtol, atol: 1e-2 * rtol }, max_steps: 2_000_000, fixed_step: None }
+    Options { t_end, norm: WrmsNorm { rtol, atol: 1e-2 * rtol }, max_steps: 2_000_000, fixed_step: None, retake: false }
 }

@@ -108,7 +108,7 @@ impl DiffsolMethod {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "{method} is implicit and needs a linearisation of the field, which this one does not offer\n\
-     hint: choose an explicit method (Tsit5, Dop853, BogackiShampine32 or DiffsolTsit45)"
+     hint: choose an explicit method (Tsit5, DormandPrince54, Dop853, BogackiShampine32 or DiffsolTsit45)"
 )]
 pub struct MissingLinearisation {
     /// Name of the method.

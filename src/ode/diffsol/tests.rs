@@ -5,13 +5,14 @@ use super::*;
 use crate::ode::controller::StepController;
 use crate::ode::explicit_rk::ExplicitRk as OwnRk;
 use crate::ode::mode::Mode;
-use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853};
+use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54};
 use crate::ode::testing::{Valley, fitted_slope};
 
 type BoxedStepper = Box<dyn Stepper<Valley>>;
 
 fn explicit_steppers(field: &mut Valley, norm: WrmsNorm) -> Vec<BoxedStepper> {
-    let own = [&BOGACKI_SHAMPINE_32, &TSIT5, &DOP853].map(|tableau| Box::new(OwnRk::new(tableau, field.dim())));
+    let own = [&BOGACKI_SHAMPINE_32, &TSIT5, &DORMAND_PRINCE_54, &DOP853]
+        .map(|tableau| Box::new(OwnRk::new(tableau, field.dim())));
     let mut all: Vec<BoxedStepper> = own.into_iter().map(|stepper| stepper as BoxedStepper).collect();
     all.push(diffsol_stepper(DiffsolMethod::Tsit45, field, norm));
     all

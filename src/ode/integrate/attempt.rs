@@ -72,6 +72,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
     }
 
+    /// Takes the step just accepted once more with the shorter length `h`, which needs no judgement; returns the length taken.
+    pub(super) fn retake(&mut self, h: f64) -> ControlFlow<StopReason, f64> {
+        let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
+        self.stepper.reset();
+        match self.stepper.attempt(self.field, start, h) {
+            Ok(taken) => {
+                self.read_end();
+                ControlFlow::Continue(taken)
+            }
+            Err(error) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+        }
+    }
+
     /// The tolerance's step, limited by stability and by the next predicted crossing.
     pub(super) fn proposed_step(&self) -> f64 {
         let mut h = self.controller.h();

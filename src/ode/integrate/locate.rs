@@ -1,8 +1,8 @@
 //! Locate: what cuts an accepted step short, an event or a stop rule, and at which part of the step.
 
 use super::branches::narrow_margin;
-use super::{Cut, Integration, SIMULTANEOUS, X_TOL};
-use crate::ode::event::{Found, Located};
+use super::{Cut, Integration, RETAKE_SLACK, SIMULTANEOUS, X_TOL};
+use crate::ode::event::{Approach, Found, Located};
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
 use crate::ode::root::{Bracket, shrink};
@@ -32,9 +32,27 @@ macro_rules! located {
 }
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
-    /// Finds what cuts the step short. Afterwards the field's last evaluation is at the cut (or the end of the step), in the old mode,
-    /// and `y_cut`, `dy_cut` hold that point.
-    pub(super) fn locate(&mut self, h: f64) -> ControlFlow<StopReason, Cut> {
+    /// Finds what cuts the step short, and tells the length of the step, which is shorter where it was taken anew. Afterwards the field's
+    /// last evaluation is at the cut (or the end of the step), in the old mode, and `y_cut`, `dy_cut` hold that point.
+    pub(super) fn locate(&mut self, mut h: f64) -> ControlFlow<StopReason, (f64, Cut)> {
+        let (mut found, mut approaches) = self.search(h)?;
+        if let Some(Found { x, .. }) = found
+            && self.options.retake
+            && (RETAKE_SLACK..1.0 - 2.0 * RETAKE_SLACK).contains(&x)
+        {
+            h = self.retake(h * x * (1.0 + RETAKE_SLACK))?;
+            (found, approaches) = self.search(h)?;
+        }
+        let x_end = found.as_ref().map_or(1.0, |f| f.x);
+        self.report_near_misses(h, x_end, &approaches);
+        if let Some((x, name)) = self.earliest_rule(x_end)? {
+            return ControlFlow::Continue((h, Cut::Rule { x, name }));
+        }
+        ControlFlow::Continue((h, found.map_or(Cut::Nothing, Cut::Event)))
+    }
+
+    /// The earliest event of the step, and the closest approaches without one.
+    fn search(&mut self, h: f64) -> ControlFlow<StopReason, (Option<Found>, Vec<Approach>)> {
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let before = self.stepper.n_evaluations();
         let judged = located!(self, h, start, |_x: f64, _y: &mut [f64]| {});
@@ -77,12 +95,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 self.evaluate_cut()?;
             }
         }
-        let x_end = found.as_ref().map_or(1.0, |f| f.x);
-        self.report_near_misses(h, x_end, &approaches);
-        if let Some((x, name)) = self.earliest_rule(x_end)? {
-            return ControlFlow::Continue(Cut::Rule { x, name });
-        }
-        ControlFlow::Continue(found.map_or(Cut::Nothing, Cut::Event))
+        ControlFlow::Continue((found, approaches))
     }
 
     /// Makes sure that nothing else happens before the event, moving it forward as long as something does; then gathers all that

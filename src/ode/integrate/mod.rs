@@ -46,6 +46,8 @@ const CHATTER_LIMIT: u32 = 400;
 const BRANCH_MARGIN: (f64, f64) = (1e-5, 1e3);
 /// A switch on the wrong side by more than this, relative to its scale, means that an event was missed.
 const WRONG_SIDE: f64 = 1e-9;
+/// A step taken anew ends this part of it behind the event: there the interpolant joins the method's own end to second order.
+const RETAKE_SLACK: f64 = 1e-3;
 
 /// What to integrate to, and how closely.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,9 @@ pub struct Options {
     pub max_steps: u64,
     /// Steps of this length without error control (cut short at events), for measuring orders.
     pub fixed_step: Option<f64>,
+    /// Takes a step that an event cuts short once more, ending just behind the event. The state at the event then has the accuracy of
+    /// the method and not that of its interpolant over the longer step; each event costs one more attempt.
+    pub retake: bool,
 }
 
 /// A reason to stop other than the horizon; located like an event.
@@ -195,7 +200,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     fn advance(&mut self) -> ControlFlow<StopReason> {
         self.check_limits()?;
         let h = self.attempt()?;
-        let cut = self.locate(h)?;
+        let (h, cut) = self.locate(h)?;
         let told = self.commit_step(h, &cut);
         if let Cut::Rule { name, .. } = cut {
             return ControlFlow::Break(StopReason::Rule { name });
