@@ -60,10 +60,10 @@ fn an_unknown_variant_is_placed_and_the_nearest_one_named() {
     assert!(message.ends_with("hint: did you mean `Tsit5`?"), "{message}");
     expect(
         "network",
-        "network: Resnet(layers: 2),",
-        "bad.ron:3:10: network: unknown variant `Resnet`, expected one of `Dense`, `Residual`, `GraphConv`, `Chebyshev`, \
+        "network: Residul(layers: 2),",
+        "bad.ron:3:10: network: unknown variant `Residul`, expected one of `Dense`, `Residual`, `GraphConv`, `Chebyshev`, \
          `GraphConvMorris`, `Conv`, `ConvResidual`, `UNet`, `MobileNet`, `Siamese`, `Polynomial`\n  \
-         hint: did you mean `Dense`?",
+         hint: did you mean `Residual`?",
     );
 }
 

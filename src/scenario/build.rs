@@ -141,6 +141,13 @@ fn stage(report: &mut Report, k: usize, spec: &StageSpec) -> Option<ConvStage> {
     })
 }
 
+/// Rows with one graph each.
+struct Grouped {
+    x: Vec<Vec<f64>>,
+    y: Vec<Vec<f64>>,
+    n_nodes: usize,
+}
+
 struct GraphSection<'a> {
     hidden: &'a [usize],
     adjacency: &'a AdjacencySpec,
@@ -160,7 +167,7 @@ impl GraphSection<'_> {
         files: &mut Vec<Vec<u8>>,
     ) -> (Option<Network>, Option<Data>) {
         let matrices = self.matrices(report, folder, files);
-        let Some((x, y, n_nodes)) = self.grouped(report, &raw) else { return (None, None) };
+        let Some(Grouped { x, y, n_nodes }) = self.grouped(report, &raw) else { return (None, None) };
         let n_features = x[0].len() / n_nodes;
         let Some(graphs) = self.graphs(report, matrices, &x, n_nodes) else { return (None, None) };
         // Graphs of their own each: one sample with all of them side by side.
@@ -190,7 +197,7 @@ impl GraphSection<'_> {
     }
 
     /// Rows with one graph each, and the number of nodes.
-    fn grouped(&self, report: &mut Report, raw: &RawData) -> Option<(Vec<Vec<f64>>, Vec<Vec<f64>>, usize)> {
+    fn grouped(&self, report: &mut Report, raw: &RawData) -> Option<Grouped> {
         let has_readout = self.readout != ReadoutSpec::Nodes;
         if let [n_nodes, _] = raw.x.shape[..] {
             // One graph per row already; targets are per node, or per graph with a readout.
@@ -206,7 +213,7 @@ impl GraphSection<'_> {
             };
             let found = format!("{:?} values per graph", raw.y.shape);
             report.require(fits && n_nodes > 0, raw.place, &expected, found);
-            return (fits && n_nodes > 0).then(|| (raw.x.rows.clone(), raw.y.rows.clone(), n_nodes));
+            return (fits && n_nodes > 0).then(|| Grouped { x: raw.x.rows.clone(), y: raw.y.rows.clone(), n_nodes });
         }
         if has_readout {
             let expected = "graphs as [graph][node][feature] in the data, since there is a readout";
@@ -224,7 +231,11 @@ impl GraphSection<'_> {
         let group = |rows: &[Vec<f64>]| rows.chunks(n_nodes).map(<[_]>::concat).collect::<Vec<Vec<f64>>>();
         // Ragged rows would hide behind grouping.
         data(report, raw.place, &raw.x.rows, &raw.y.rows)?;
-        (n_rows.is_multiple_of(n_nodes) && n_nodes > 0).then(|| (group(&raw.x.rows), group(&raw.y.rows), n_nodes))
+        (n_rows.is_multiple_of(n_nodes) && n_nodes > 0).then(|| Grouped {
+            x: group(&raw.x.rows),
+            y: group(&raw.y.rows),
+            n_nodes,
+        })
     }
 
     /// Adjacency matrices as given; empty for nearest neighbours, `None` after a fault.

@@ -28,17 +28,13 @@ impl Graph {
         }
         checks.done()?;
         let mut checks = Checks::default();
-        for i in 0..m {
-            for j in 0..=i {
-                let (value, mirrored) = (adjacency[i][j], adjacency[j][i]);
+        for (i, row) in adjacency.iter().enumerate() {
+            for (j, (&value, mirror)) in row.iter().zip(&adjacency).enumerate().take(i + 1) {
+                let mirrored = mirror[i];
                 let is_weight = value >= 0.0 && value.is_finite();
-                checks.require(is_weight, field(i), "finite entries of at least 0", format!("{value} in column {j}"));
-                checks.require(
-                    i != j || value == 0.0,
-                    field(i),
-                    "no self-loop (they are added)",
-                    format!("{value} on the diagonal"),
-                );
+                let found = format!("{value} in column {j}");
+                checks.require(is_weight, field(i), "finite entries of at least 0", &found);
+                checks.require(i != j || value == 0.0, field(i), "no self-loop (they are added)", &found);
                 let expected = format!("a symmetric matrix: {mirrored} in column {j}, as in row {j}, column {i}");
                 checks.require(value == mirrored || !is_weight, field(i), expected, value);
             }

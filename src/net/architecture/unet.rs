@@ -85,7 +85,8 @@ fn check(frame: &Frame, channels: &[usize], factor: [usize; 2], n_outputs: usize
     }
     let n_halvings = channels.len().saturating_sub(1) as u32;
     let size = frame.size;
-    let is_divisible = |d: usize| factor[d].checked_pow(n_halvings).is_some_and(|divisor| size[d] % divisor == 0);
+    let is_divisible =
+        |d: usize| factor[d].checked_pow(n_halvings).is_some_and(|divisor| size[d].is_multiple_of(divisor));
     let shown = if frame.is_signal { format!("{}", size[1]) } else { format!("{} x {}", size[0], size[1]) };
     let expected = format!("a size that can be halved {n_halvings} times, once per level below the first");
     checks.require(is_divisible(0) && is_divisible(1), "shape", expected, shown);
