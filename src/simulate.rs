@@ -51,7 +51,7 @@ pub fn simulate(
     sink: &mut dyn Sink,
     interrupted: &(dyn Fn() -> bool + Sync),
 ) -> Simulated {
-    let mut field = FlowField::new(problem.network.clone(), &problem.data);
+    let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
     let mut monitor = Monitor::new(&field, n_targets, plan.track_ntk, plan.rtol, Box::new(save_times), sink)
@@ -86,7 +86,7 @@ pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) 
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    let mut field = FlowField::new(problem.network.clone(), &problem.data);
+    let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
     let mut audit = Audit::new(&field, times);
     let mut stepper = stepper(plan, &mut field);
     integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut stop_rules(&plan.until), &mut audit);

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("vector", &[]),
     ("data", &[]),
+    ("loss", &["data"]),
     ("ode", &["vector"]),
     ("net", &["vector"]),
-    ("flow", &["data", "net", "ode", "vector"]),
+    ("flow", &["data", "loss", "net", "ode", "vector"]),
     ("ntk", &["flow", "net", "ode", "vector"]),
-    ("observe", &["flow", "net", "ntk", "ode", "vector"]),
-    ("scenario", &["data", "net"]),
+    ("observe", &["flow", "loss", "net", "ntk", "ode", "vector"]),
+    ("scenario", &["data", "loss", "net"]),
     ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
     ("record", &["net", "ntk", "observe", "ode", "scenario", "simulate"]),
     ("report", &["record"]),
     ("theory", &["data", "descent", "flow", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"]),
-    ("simulate", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
+    ("simulate", &["data", "flow", "loss", "net", "ntk", "observe", "ode", "scenario", "vector"]),
 ];
 
 /// Modules of the binary: they use the library from outside, as `gradflow::…`.

@@ -1,4 +1,4 @@
-//! θ̇ = −∇L(θ), L = ½ Σ_j ‖f(x_j) − y_j‖², as a [`PiecewiseField`].
+//! θ̇ = −∇L(θ), L = Σ_j ℓ(f(x_j), y_j), as a [`PiecewiseField`].
 //!
 //! One switch per hidden unit and (distinct) sample: its pre-activation, with the activation's breakpoints. Sliding units are held
 //! by [`SlideSystem`]; their effective slopes δ/μ lie between the one-sided slopes while the slide lasts.
@@ -6,6 +6,7 @@
 use super::linearise::LowRank;
 use super::sliding::{SlideSystem, TangentBuffers};
 use crate::data::{Data, MergedData};
+use crate::loss::Loss;
 use crate::net::{Backward, Batch, Forward, Held, Network};
 use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin, Snapshot};
 use crate::vector::{all_finite, max_abs, norm, vectorised};
@@ -22,6 +23,7 @@ const MU_NOISE: f64 = 1e-3;
 pub struct FlowField {
     batch: Arc<Batch>,
     data: Arc<MergedData>,
+    loss: Loss,
     theta: Vec<f64>,
     contacts: Vec<Contact>,
     held: Vec<Held>,
@@ -36,6 +38,8 @@ pub struct FlowField {
     projection: (SlideSystem, Forward, Vec<Held>),
     value_scratch: [Vec<f64>; 3],
     largest_target: f64,
+    /// Size of the terms whose differences the residuals are.
+    largest_term: f64,
     layer_scale: Vec<f64>,
     layer_mu: Vec<f64>,
     power_vector: Vec<f64>,
@@ -54,21 +58,26 @@ pub struct FlowSample {
 }
 
 impl FlowField {
-    /// The flow of `network` on `data`; samples with identical inputs are merged.
+    /// The flow of the squared error of `network` on `data`; samples with identical inputs are merged.
     ///
     /// Sets faer's global parallelism to sequential: at these sizes threads lose, and one order of summation keeps runs
     /// reproducible bit by bit.
     pub fn new(network: Network, data: &Data) -> Self {
+        Self::with_loss(network, data, Loss::SquaredError)
+    }
+
+    /// The same for another loss, whose targets have been checked.
+    pub fn with_loss(network: Network, data: &Data, loss: Loss) -> Self {
         faer::set_global_parallelism(faer::Par::Seq);
         let mut merged = data.merged();
         if let Some(order) = network.output_order() {
             let rows = merged.y.chunks_exact(merged.n_outputs);
             merged.y = rows.flat_map(|row| order.iter().map(|&k| row[k])).collect();
         }
-        Self::with(Arc::new(Batch::new(network, merged.x.clone())), Arc::new(merged))
+        Self::with(Arc::new(Batch::new(network, merged.x.clone())), Arc::new(merged), loss)
     }
 
-    fn with(batch: Arc<Batch>, data: Arc<MergedData>) -> Self {
+    fn with(batch: Arc<Batch>, data: Arc<MergedData>, loss: Loss) -> Self {
         let n_hidden = batch.network().n_hidden();
         Self {
             theta: Vec::new(),
@@ -84,6 +93,8 @@ impl FlowField {
             projection: (SlideSystem::default(), Forward::default(), Vec::new()),
             value_scratch: Default::default(),
             largest_target: max_abs(&data.y),
+            largest_term: 0.0,
+            loss,
             layer_scale: vec![0.0; n_hidden],
             layer_mu: vec![0.0; n_hidden],
             power_vector: Vec::new(),
@@ -110,9 +121,9 @@ impl FlowField {
 
     /// *(last)* Loss, residual and gradient norm; `dy` is the field there.
     pub fn sample(&self, dy: &[f64]) -> FlowSample {
-        let merged_loss = self.merged_loss(&self.forward.f);
-        let loss = merged_loss + self.data.excess_loss;
-        FlowSample { loss, residual_norm: (2.0 * loss).sqrt(), gradient_norm: norm(dy) }
+        let loss = self.loss_of(&self.forward.f);
+        let residual_norm = self.loss.residual_norm(&self.data, loss, &self.residual_seed);
+        FlowSample { loss, residual_norm, gradient_norm: norm(dy) }
     }
 
     /// L at `theta` in `mode`, from a forward pass alone.
@@ -121,15 +132,23 @@ impl FlowField {
         hold(&self.batch, theta, mode.sliding(), held);
         self.batch.forward(theta, mode.pieces(), held, forward);
         let f = std::mem::take(&mut forward.f);
-        let loss = self.merged_loss(&f) + self.data.excess_loss;
+        let loss = self.loss_of(&f);
         self.projection.1.f = f;
         loss
     }
 
-    fn merged_loss(&self, f: &[f64]) -> f64 {
-        let m = self.data.n_outputs;
-        let rows = f.chunks_exact(m).zip(self.data.y.chunks_exact(m)).zip(&self.data.weight);
-        rows.map(|((f, y), w)| 0.5 * w * f.iter().zip(y).map(|(f, y)| (f - y).powi(2)).sum::<f64>()).sum()
+    fn loss_of(&self, f: &[f64]) -> f64 {
+        self.loss.value(&self.data, self.part(), f) + self.loss.excess(&self.data)
+    }
+
+    /// Outputs that belong together in the loss: those of a sample, node or pixel.
+    fn part(&self) -> usize {
+        self.batch.network().layers()[self.batch.network().n_hidden()].n_out
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> Loss {
+        self.loss
     }
 
     /// *(last)* Residual F − y over all original samples, in their order.
@@ -183,16 +202,6 @@ pub(super) fn hold(batch: &Batch, theta: &[f64], contacts: &[Contact], held: &mu
     }));
 }
 
-/// Writes w_j (F_j − y_j) into `out`.
-fn weigh_residual(data: &MergedData, f: &[f64], out: &mut [f64]) {
-    let m = data.n_outputs;
-    for (u, &w) in data.weight.iter().enumerate() {
-        for k in u * m..(u + 1) * m {
-            out[k] = w * (f[k] - data.y[k]);
-        }
-    }
-}
-
 impl Snapshot for FlowField {
     fn snapshot(&self) -> Self {
         Self {
@@ -204,7 +213,8 @@ impl Snapshot for FlowField {
             delta: self.delta.clone(),
             layer_scale: self.layer_scale.clone(),
             layer_mu: self.layer_mu.clone(),
-            ..Self::with(self.batch.clone(), self.data.clone())
+            largest_term: self.largest_term,
+            ..Self::with(self.batch.clone(), self.data.clone(), self.loss)
         }
     }
 }
@@ -236,6 +246,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite> {
+        let part = self.part();
         let batch = &*self.batch;
         self.theta.clear();
         self.theta.extend_from_slice(y);
@@ -243,7 +254,7 @@ impl PiecewiseField for FlowField {
         self.contacts.extend_from_slice(mode.sliding());
         hold(batch, y, mode.sliding(), &mut self.held);
         batch.forward(y, mode.pieces(), &self.held, &mut self.forward);
-        weigh_residual(&self.data, &self.forward.f, &mut self.residual_seed);
+        self.largest_term = self.loss.seed(&self.data, part, &self.forward.f, &mut self.residual_seed);
         self.delta.clear();
         if !mode.sliding().is_empty() {
             batch.backpropagate(y, &self.forward, &self.residual_seed, &[], &mut self.backward);
@@ -305,8 +316,11 @@ impl PiecewiseField for FlowField {
     }
 
     fn relative_noise(&self) -> f64 {
-        // The gradient is a sum over residuals F − y, and those carry the rounding of F and y.
-        let largest = max_abs(&self.forward.f).max(self.largest_target);
+        // The gradient is a sum over residuals, and those carry the rounding of what they are differences of, F and y for instance.
+        let largest = match self.loss {
+            Loss::SquaredError => self.largest_term.max(self.largest_target),
+            Loss::SoftmaxCrossEntropy | Loss::Logistic => self.largest_term,
+        };
         let residual = max_abs(&self.residual_seed);
         if residual > 0.0 { 8.0 * f64::EPSILON * (1.0 + largest / residual) } else { f64::INFINITY }
     }
@@ -341,8 +355,8 @@ impl PiecewiseField for FlowField {
     }
 
     fn decay_rate(&mut self, _mode: &Mode) -> Option<f64> {
-        let Self { batch, data, theta, forward, slide, buffers, power_vector, .. } = self;
-        let (m, weight) = (data.n_outputs, &data.weight);
+        let part = self.part();
+        let Self { batch, data, loss, theta, forward, slide, buffers, power_vector, .. } = self;
         let n_iterations = if power_vector.len() == batch.n_outputs() {
             POWER_ITERATIONS.1
         } else {
@@ -356,12 +370,13 @@ impl PiecewiseField for FlowField {
         let mut rate = 0.0;
         for _ in 0..n_iterations {
             let length = norm(power_vector);
-            let scaled: Vec<f64> =
-                power_vector.iter().enumerate().map(|(k, v)| v / length * weight[k / m].sqrt()).collect();
+            let mut scaled: Vec<f64> = power_vector.iter().map(|v| v / length).collect();
+            loss.apply_root_transposed(data, part, &forward.f, &mut scaled);
             batch.backward(theta, forward, &scaled, &[], &mut buffers.backward, &mut direction);
             slide.project_tangent(batch, theta, forward, &mut direction, buffers);
             batch.tangent(theta, forward, &direction, &mut buffers.dz, &mut buffers.df, &mut buffers.scratch);
-            power_vector.iter_mut().enumerate().for_each(|(k, v)| *v = buffers.df[k] * weight[k / m].sqrt());
+            power_vector.copy_from_slice(&buffers.df);
+            loss.apply_root(data, part, &forward.f, power_vector);
             rate = norm(power_vector);
             if rate == 0.0 {
                 power_vector.clear();
@@ -372,7 +387,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn linearisation(&mut self) -> Option<&mut dyn Linearisation> {
-        self.low_rank.attach(&self.batch, &self.data);
+        self.low_rank.attach(&self.batch, &self.data, self.loss, self.part());
         Some(&mut self.low_rank)
     }
 }

@@ -1,10 +1,11 @@
-//! The Gauss–Newton linearisation −(J P)ᵀ(J P) of the sliding gradient flow, and its shifted systems by low rank.
+//! The (generalised) Gauss–Newton linearisation −(J P)ᵀ H (J P) of the sliding gradient flow, and its shifted systems by low rank.
 //!
-//! With K = J P (rows weighted by √multiplicity) and A = −KᵀK, Woodbury gives (I − sA)⁻¹ b = b − Kᵀ (K Kᵀ + I/s)⁻¹ K b: one Cholesky
+//! H = B Bᵀ is the second derivative of the loss in the outputs: the multiplicities, for the squared error. With K = Bᵀ J P and A = −KᵀK, Woodbury gives (I − sA)⁻¹ b = b − Kᵀ (K Kᵀ + I/s)⁻¹ K b: one Cholesky
 //! factor of an nM × nM matrix and O(P) memory, where a dense solver would need P × P.
 
 use super::sliding::{SlideSystem, TangentBuffers};
 use crate::data::MergedData;
+use crate::loss::Loss;
 use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram};
 use crate::ode::{Linearisation, Mode, NonFinite};
 use crate::vector::cholesky_solve;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct LowRank {
-    problem: Option<(Arc<Batch>, Arc<MergedData>)>,
+    problem: Option<Attached>,
     theta: Vec<f64>,
     forward: Forward,
     slide: SlideSystem,
@@ -26,29 +27,41 @@ pub struct LowRank {
     factor: Option<Llt<f64>>,
 }
 
+/// What to linearise.
+#[derive(Debug, Clone)]
+struct Attached {
+    batch: Arc<Batch>,
+    data: Arc<MergedData>,
+    loss: Loss,
+    part: usize,
+}
+
 impl LowRank {
-    /// Names the network and data to work on.
-    pub fn attach(&mut self, batch: &Arc<Batch>, data: &Arc<MergedData>) {
+    /// Names the network, the data and the loss (with the number of outputs that belong together in it) to work on.
+    pub fn attach(&mut self, batch: &Arc<Batch>, data: &Arc<MergedData>, loss: Loss, part: usize) {
         if self.problem.is_none() {
-            self.problem = Some((batch.clone(), data.clone()));
+            self.problem = Some(Attached { batch: batch.clone(), data: data.clone(), loss, part });
         }
     }
 
-    /// out = K v, length nM (weighted rows).
+    /// out = K v, length nM.
     fn jacobian(&mut self, v: &[f64]) -> Vec<f64> {
-        let Some((batch, data)) = &self.problem else { return Vec::new() };
+        let Some(Attached { batch, data, loss, part }) = &self.problem else { return Vec::new() };
         let mut tangent = v.to_vec();
         self.slide.project_tangent(batch, &self.theta, &self.forward, &mut tangent, &mut self.buffers);
         self.buffers.resize(batch, v.len());
         let TangentBuffers { dz, df, scratch, .. } = &mut self.buffers;
         batch.tangent(&self.theta, &self.forward, &tangent, dz, df, scratch);
-        df.iter().enumerate().map(|(k, f)| f * data.weight[k / data.n_outputs].sqrt()).collect()
+        let mut image = df.clone();
+        loss.apply_root(data, *part, &self.forward.f, &mut image);
+        image
     }
 
     /// out = Kᵀ v, length P.
     fn jacobian_transposed(&mut self, v: &[f64], out: &mut [f64]) {
-        let Some((batch, data)) = &self.problem else { return };
-        let seed: Vec<f64> = v.iter().enumerate().map(|(k, v)| v * data.weight[k / data.n_outputs].sqrt()).collect();
+        let Some(Attached { batch, data, loss, part }) = &self.problem else { return };
+        let mut seed = v.to_vec();
+        loss.apply_root_transposed(data, *part, &self.forward.f, &mut seed);
         self.buffers.resize(batch, out.len());
         batch.backward(&self.theta, &self.forward, &seed, &[], &mut self.buffers.backward, out);
         self.slide.project_tangent(batch, &self.theta, &self.forward, out, &mut self.buffers);
@@ -57,7 +70,7 @@ impl LowRank {
 
 impl Linearisation for LowRank {
     fn linearise(&mut self, y: &[f64], mode: &Mode) -> Result<(), NonFinite> {
-        let Some((batch, data)) = &self.problem else {
+        let Some(Attached { batch, data, loss, part }) = &self.problem else {
             return Err(NonFinite { what: "the linearisation of no problem".into() });
         };
         self.theta.clear();
@@ -84,12 +97,12 @@ impl Linearisation for LowRank {
                 }
             }
         }
-        let root = |k: usize| data.weight[k / data.n_outputs].sqrt();
-        for q in 0..size {
-            for p in 0..size {
-                self.gram[q * size + p] *= root(p) * root(q);
-            }
-        }
+        // Bᵀ on both sides, column by column and, by symmetry, row by row.
+        let f = &self.forward.f;
+        self.gram.chunks_exact_mut(size).for_each(|column| loss.apply_root(data, *part, f, column));
+        let mut transposed: Vec<f64> = (0..size * size).map(|k| self.gram[(k % size) * size + k / size]).collect();
+        transposed.chunks_exact_mut(size).for_each(|column| loss.apply_root(data, *part, f, column));
+        self.gram = transposed;
         if self.gram.iter().sum::<f64>().is_finite() {
             Ok(())
         } else {

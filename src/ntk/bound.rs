@@ -61,6 +61,25 @@ pub struct BoundReport {
     pub integral_reason: String,
 }
 
+impl BoundReport {
+    /// The report where the theory makes no claim.
+    pub fn without_claim(reason: &str) -> Self {
+        Self::nothing(Verdict::Vacuous, reason)
+    }
+
+    fn nothing(verdict: Verdict, reason: &str) -> Self {
+        Self {
+            verdict,
+            worst_ratio: None,
+            worst_t: None,
+            reason: reason.to_owned(),
+            integral_verdict: verdict,
+            integral_worst_ratio: None,
+            integral_reason: reason.to_owned(),
+        }
+    }
+}
+
 impl BoundCheck {
     /// Records ‖r_t‖ with the integral of λ_min up to t and its estimated error.
     pub fn record(&mut self, t: f64, residual_norm: f64, integral: f64, integral_error: f64) {
@@ -73,16 +92,7 @@ impl BoundCheck {
     /// The verdicts, given λ₀ (`None` when λ_min was not tracked) and the run's relative tolerance.
     pub fn report(&self, lambda0: Option<&Lambda0>, rtol: f64) -> BoundReport {
         let Some(lambda0) = lambda0 else {
-            let reason = "λ_min was not tracked".to_string();
-            return BoundReport {
-                verdict: Verdict::Unresolved,
-                worst_ratio: None,
-                worst_t: None,
-                reason: reason.clone(),
-                integral_verdict: Verdict::Unresolved,
-                integral_worst_ratio: None,
-                integral_reason: reason,
-            };
+            return BoundReport::nothing(Verdict::Unresolved, "λ_min was not tracked");
         };
         let constant = self.worst(rtol, |(t, _, _, _)| (lambda0.value * t, 0.0));
         let integral = self.worst(rtol, |(_, _, integral, error)| (integral, error));

@@ -22,9 +22,8 @@ impl GramEvaluator {
     /// G_s at the field's last evaluation: (n_u·M) × (n_u·M) for n_u distinct inputs, rows sample by sample; and
     /// warm starts for its extreme eigenvalues.
     pub fn gram(&mut self, field: &FlowField) -> (MatRef<'_, f64>, &mut Extremes) {
-        let (batch, (theta, forward)) = (field.batch(), field.forward());
-        field.effective_slopes(&mut self.slopes);
-        self.probes.outputs(batch, theta, forward, &self.slopes);
+        self.probe(field);
+        let (batch, (_, forward)) = (field.batch(), field.forward());
         cross_gram(batch, forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
         let size = batch.n_outputs();
         let data = field.data();
@@ -37,6 +36,19 @@ impl GramEvaluator {
             }
         }
         (MatRef::from_column_major_slice(&self.gram[..], size, size), &mut self.extremes)
+    }
+
+    /// JᵀJ (P × P) at the field's last evaluation: the same non-zero spectrum in a smaller matrix where P < nM.
+    pub fn parameter_gram(&mut self, field: &FlowField) -> Mat<f64> {
+        self.probe(field);
+        let jacobian = self.jacobian_transposed(field);
+        &jacobian * jacobian.transpose()
+    }
+
+    fn probe(&mut self, field: &FlowField) {
+        let (batch, (theta, forward)) = (field.batch(), field.forward());
+        field.effective_slopes(&mut self.slopes);
+        self.probes.outputs(batch, theta, forward, &self.slopes);
     }
 
     /// The entries of the last Gram matrix, column-major.

@@ -82,11 +82,14 @@ pub fn spectrum(
     thorough: bool,
     known_minimum: f64,
 ) -> Result<Spectrum, SpectrumError> {
+    let zero = structural_zero(field, n_targets);
+    if zero == Some(ZeroReason::TooFewParameters) {
+        return singular(grams.parameter_gram(field).as_ref(), n_targets);
+    }
     let (gram, extremes) = grams.gram(field);
-    let is_zero = structural_zero(field, n_targets).is_some();
     // Only values far above rounding are certified; the others want the whole spectrum for their rank anyway.
     if gram.nrows() >= LANCZOS_FROM
-        && !is_zero
+        && zero.is_none()
         && let Some((lowest, highest)) =
             extremes.of(gram, known_minimum).filter(|(low, high)| *low > CERTIFY_ABOVE * high)
     {
@@ -99,19 +102,26 @@ pub fn spectrum(
             rank_is_clear: true,
         });
     }
+    if zero.is_some() {
+        return singular(gram, n_targets);
+    }
     let eigenvalues = gram.self_adjoint_eigenvalues(Side::Lower).map_err(|_| SpectrumError)?;
     let (lowest, highest) = (eigenvalues[0].max(0.0), eigenvalues[eigenvalues.len() - 1]);
     let resolution = f64::EPSILON * n_targets as f64 * highest;
-    if is_zero {
-        let rank = eigenvalues.iter().filter(|&&l| l > resolution).count();
-        return Ok(Spectrum { lambda_min: 0.0, lambda_max: highest, resolution: 0.0, rank, rank_is_clear: true });
-    }
     if lowest > SINGULAR_VALUES_BELOW * highest || !thorough {
         let rank = eigenvalues.iter().filter(|&&l| l > resolution).count();
         let lambda_min = if lowest > resolution { lowest } else { 0.0 };
         return Ok(Spectrum { lambda_min, lambda_max: highest, resolution, rank, rank_is_clear: rank == n_targets });
     }
     by_singular_values(grams.jacobian_transposed(field).as_ref(), highest)
+}
+
+/// λ_min = 0 by structure; λ_max and the rank come from a matrix with G's non-zero eigenvalues.
+fn singular(matrix: MatRef<'_, f64>, n_targets: usize) -> Result<Spectrum, SpectrumError> {
+    let eigenvalues = matrix.self_adjoint_eigenvalues(Side::Lower).map_err(|_| SpectrumError)?;
+    let highest = eigenvalues[eigenvalues.len() - 1].max(0.0);
+    let rank = eigenvalues.iter().filter(|&&l| l > f64::EPSILON * n_targets as f64 * highest).count();
+    Ok(Spectrum { lambda_min: 0.0, lambda_max: highest, resolution: 0.0, rank, rank_is_clear: true })
 }
 
 fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spectrum, SpectrumError> {

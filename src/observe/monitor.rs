@@ -159,7 +159,10 @@ impl<'a> Monitor<'a> {
             loss_final: self.last.0,
             residual_final: self.last.1,
             events: self.counts,
-            bound: self.bound.report(lambda0.as_ref(), self.rtol),
+            bound: match self.inner.loss().beyond_theory() {
+                Some(reason) => BoundReport::without_claim(reason),
+                None => self.bound.report(lambda0.as_ref(), self.rtol),
+            },
             lambda0,
             identities: self.identities.map_or(empty, |i| i.report()),
             branch_points: self.branch_points,
@@ -178,6 +181,7 @@ impl<'a> Monitor<'a> {
         self.last = (loss, residual);
         self.last_t = point.t;
         self.sample_last = sample.copied();
+        let is_claimed = point.field.loss().beyond_theory().is_none();
         let decay = |exponent: f64| (-exponent).exp() * residual_initial;
         let tracked = self.tracker.as_ref();
         let (integral, integral_error) = tracked.map_or((0.0, 0.0), |t| t.integral());
@@ -191,8 +195,8 @@ impl<'a> Monitor<'a> {
             gradient_norm: flow.gradient_norm,
             lambda_min: sample.map(|s| s.spectrum.lambda_min),
             lambda_max: sample.map(|s| s.spectrum.lambda_max),
-            bound: lambda0.map(|l| decay(l * point.t)),
-            integral_bound: sample.map(|_| decay(integral)),
+            bound: lambda0.filter(|_| is_claimed).map(|l| decay(l * point.t)),
+            integral_bound: sample.filter(|_| is_claimed).map(|_| decay(integral)),
             rayleigh: (residual > 0.0).then(|| (flow.gradient_norm / residual).powi(2)),
             step: point.stats.steps,
             sliding: self.n_sliding(point),

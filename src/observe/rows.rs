@@ -16,7 +16,7 @@ pub struct Row {
     pub side: RowSide,
     /// L(θ).
     pub loss: f64,
-    /// ‖F − y‖.
+    /// ‖∂L/∂F‖: ‖F − y‖ for the squared error.
     pub residual_norm: f64,
     /// ‖θ̇‖.
     pub gradient_norm: f64,
@@ -24,11 +24,11 @@ pub struct Row {
     pub lambda_min: Option<f64>,
     /// λ_max(G), when tracked.
     pub lambda_max: Option<f64>,
-    /// e^{−λ₀t}‖r_0‖ with λ₀ the minimum so far, when tracked.
+    /// e^{−λ₀t}‖r_0‖ with λ₀ the minimum so far, when tracked and the loss is the squared error.
     pub bound: Option<f64>,
-    /// exp(−∫λ_min)‖r_0‖, when tracked.
+    /// exp(−∫λ_min)‖r_0‖, likewise.
     pub integral_bound: Option<f64>,
-    /// rᵀGr / rᵀr = −d log‖r‖/dt, empty at r = 0.
+    /// rᵀGr / rᵀr (−d log‖r‖/dt for the squared error), empty at r = 0.
     pub rayleigh: Option<f64>,
     /// Index of the step, from 1; 0 at the start.
     pub step: u64,

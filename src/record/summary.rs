@@ -37,6 +37,8 @@ pub struct Summary {
     pub targets: usize,
     /// Number of switching surfaces.
     pub surfaces: usize,
+    /// Name of the loss.
+    pub loss: String,
     /// Tolerances of the error control.
     pub tolerances: Tolerances,
     /// L(θ_0).

@@ -270,6 +270,7 @@ fn running(scenario: &Scenario) -> Summary {
         parameters: sizes.parameters,
         targets: sizes.targets,
         surfaces: sizes.surfaces,
+        loss: problem.loss.name().to_owned(),
         tolerances: Tolerances { rtol: plan.rtol, atol: plan.atol },
         loss_initial: None,
         loss_final: None,

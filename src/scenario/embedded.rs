@@ -41,6 +41,7 @@ pub fn embedded() -> &'static [Embedded] {
         "tanh-plus-identity",
         "piecewise-polynomial",
         "many-breakpoints",
+        "iris-classification",
     ]
 }
 

@@ -4,6 +4,7 @@
 //! file means *all* its faults. Both are plain text through `Display` and show the source line through `miette`.
 
 use crate::data::DataError;
+use crate::loss::TargetError;
 use crate::net::ActivationError;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;
@@ -198,6 +199,9 @@ pub enum FaultKind {
     /// Save times that are fractions of a time horizon, without one.
     #[error("`{0}` divides the time horizon, but `flow.until` has no `Time(..)`")]
     NoHorizon(&'static str),
+    /// The targets are none for the loss.
+    #[error(transparent)]
+    Target(TargetError),
     /// Pooling by maxima.
     #[error("max pooling is not supported: which element is largest would be a switching surface of its own kind")]
     MaxPool,
@@ -225,6 +229,12 @@ impl FaultKind {
             }
             Self::File { .. } => Some("paths are relative to the scenario's folder".to_owned()),
             Self::NoHorizon(_) => Some("add Time(..) to flow.until, or use `times` or `every`".to_owned()),
+            Self::Target(TargetError::OneClass) => {
+                Some("give class probabilities, class indices with at least two classes, or use Logistic".to_owned())
+            }
+            Self::Target(_) => {
+                Some("targets are class probabilities, or loss: SquaredError takes any numbers".to_owned())
+            }
             Self::MaxPool => Some("use AvgPool(kernel: [..]), or a convolution with a stride".to_owned()),
             Self::GramMemory { .. } => {
                 Some("leave the spectrum out with ntk: (track: false), or raise ntk.memory_limit_gib".to_owned())

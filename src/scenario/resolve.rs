@@ -11,9 +11,10 @@ use super::nested::Nested;
 use super::parse::parse;
 use super::read::{Folder, Table, read_bytes, read_csv, read_npy};
 use super::source::Source;
-use super::spec::{ActivationSpec, DataSpec, InitialSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
+use super::spec::{ActivationSpec, DataSpec, InitialSpec, LossSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
 use super::{DescentRun, Method, Scenario};
 use crate::data::Data;
+use crate::loss::Loss;
 use crate::net::init::{self, Sampler};
 use crate::net::{Activation, ActivationError, Layer, Network, PiecewisePolynomial, Smooth};
 use rand::SeedableRng;
@@ -27,7 +28,7 @@ const INITIAL_STREAM: u64 = 3;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
-/// What to simulate: the flow of ½ Σ‖f(x_j, θ) − y_j‖² from θ₀.
+/// What to simulate: the flow of Σ ℓ(f(x_j, θ), y_j) from θ₀.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     /// Name of the run.
@@ -36,8 +37,10 @@ pub struct Problem {
     pub seed: u64,
     /// f.
     pub network: Network,
-    /// x and y.
+    /// x and y; class indices of a softmax loss have become probabilities.
     pub data: Data,
+    /// ℓ.
+    pub loss: Loss,
     /// θ₀, P values.
     pub theta0: Vec<f64>,
 }
@@ -155,9 +158,18 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
         report.network(network);
     }
     let (network, data) = match (&spec.network, raw) {
-        (Some(network), Some(raw)) => build(&mut report, network, raw, activation, folder, &mut files),
+        (Some(network), Some(raw)) => {
+            let raw = if spec.loss == LossSpec::SoftmaxCrossEntropy { with_probabilities(raw) } else { raw };
+            build(&mut report, network, raw, activation, folder, &mut files)
+        }
         _ => (None, None),
     };
+    if let (Some(network), Some(data)) = (&network, &data) {
+        let part = network.layers()[network.n_hidden()].n_out;
+        if let Err(error) = Loss::from(spec.loss).check_targets(data.y(), data.n_outputs(), part) {
+            report.push("data", FaultKind::Target(error));
+        }
+    }
     report.initial(&spec.initial);
     report.flow(&spec.flow);
     report.save(&spec.save, horizon(&spec.flow.until));
@@ -175,7 +187,7 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
     let name = spec.name.get_or_insert_with(|| stem.unwrap_or_default()).clone();
     let plan = build_plan(&spec);
     debug_assert_eq!(files.len(), file_paths(&mut spec).len(), "every file of the scenario has been read");
-    let problem = Problem { name, seed: spec.seed, network, data, theta0 };
+    let problem = Problem { name, seed: spec.seed, network, data, loss: spec.loss.into(), theta0 };
     Ok(Scenario { problem, plan, archive: Archive::new(spec, files) })
 }
 
@@ -227,6 +239,25 @@ fn read_data(
         }
     };
     Some(RawData { x, y, place })
+}
+
+/// Targets that are one class index 0, 1, … each, as class probabilities; other targets are left as they are.
+fn with_probabilities(mut raw: RawData) -> RawData {
+    let targets = || raw.y.rows.iter().flatten();
+    let are_indices = raw.y.shape.last() == Some(&1) && targets().all(|y| *y >= 0.0 && y.fract() == 0.0 && *y < 1e4);
+    if !are_indices {
+        return raw;
+    }
+    let n_classes = targets().fold(1.0, |most: f64, y| most.max(y + 1.0)) as usize;
+    for row in &mut raw.y.rows {
+        let one_hot =
+            |y: &f64| (0..n_classes).map(|class| if class as f64 == *y { 1.0 } else { 0.0 }).collect::<Vec<_>>();
+        *row = row.iter().flat_map(one_hot).collect();
+    }
+    if let Some(last) = raw.y.shape.last_mut() {
+        *last = n_classes;
+    }
+    raw
 }
 
 /// Rows of a checked list of lists.

@@ -5,6 +5,7 @@
 
 pub use super::architecture::NetworkSpec;
 use super::nested::Nested;
+use crate::loss::Loss;
 use serde::{Deserialize, Serialize};
 
 /// The whole file. Sections are `None` where the text does not give them.
@@ -26,6 +27,9 @@ pub struct Spec {
     /// Activation between the layers; required.
     #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
     pub activation: Option<ActivationSpec>,
+    /// What is minimised, the squared error by default.
+    #[serde(default)]
+    pub loss: LossSpec,
     /// Where θ starts.
     #[serde(default)]
     pub initial: InitialSpec,
@@ -110,6 +114,28 @@ pub enum ActivationSpec {
         /// Coefficients of each piece, low order first; one piece more than breakpoints.
         pieces: Vec<Vec<f64>>,
     },
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum LossSpec {
+    /// ½ Σ‖f(x_j) − y_j‖².
+    #[default]
+    SquaredError,
+    /// Cross-entropy of softmax(f) with class probabilities, or with class indices 0, 1, … in a single target.
+    SoftmaxCrossEntropy,
+    /// Logistic loss of each output with a target in [0, 1].
+    Logistic,
+}
+
+impl From<LossSpec> for Loss {
+    fn from(spec: LossSpec) -> Self {
+        match spec {
+            LossSpec::SquaredError => Self::SquaredError,
+            LossSpec::SoftmaxCrossEntropy => Self::SoftmaxCrossEntropy,
+            LossSpec::Logistic => Self::Logistic,
+        }
+    }
 }
 
 /// Where θ starts.
