@@ -6,13 +6,16 @@ use crate::flow::FlowField;
 use crate::observe::{Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
 use crate::ode::{
-    DiffsolMethod, DiffsolStepper, ExplicitRk, Observer, Options, Outcome, PiecewiseField, StepView, Stepper, StopRule,
-    WrmsNorm, deferred, integrate,
+    Auto, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
+    STABILITY_SHARE, StepView, Stepper, StopRule, WrmsNorm, deferred, integrate,
 };
 use crate::scenario::{Method, Plan, Problem, Stop};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::ops::ControlFlow;
+
+/// Largest number of targets for which `Auto` may use an implicit method: its steps factorise a matrix of that size.
+const LARGEST_FACTOR: usize = 1000;
 
 /// A finished run.
 #[derive(Debug, Clone)]
@@ -106,19 +109,30 @@ fn options(plan: &Plan) -> Options {
 /// The stepper of a plan.
 fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     let dim = field.dim();
+    let can_factorise = field.batch().n_outputs() <= LARGEST_FACTOR;
     let mut diffsol = |method| -> Box<dyn Stepper<FlowField>> {
         let stepper = DiffsolStepper::new(method, field, WrmsNorm { rtol: plan.rtol, atol: plan.atol });
         Box::new(stepper.expect("a gradient flow offers its Gauss–Newton linearisation"))
     };
     match plan.method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
+        // Where the Gram matrix is too large to factorise, nothing but the explicit method is at hand.
+        Method::Auto if can_factorise => {
+            Box::new(Auto::new::<FlowField>(ExplicitRk::new(&TSIT5, dim), esdirk(plan, field), STABILITY_SHARE))
+        }
         Method::Auto | Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
         Method::DormandPrince54 => Box::new(ExplicitRk::new(&DORMAND_PRINCE_54, dim)),
         Method::Dop853 => Box::new(ExplicitRk::new(&DOP853, dim)),
+        Method::Esdirk54 => Box::new(esdirk(plan, field)),
         Method::DiffsolTsit45 => diffsol(DiffsolMethod::Tsit45),
         Method::DiffsolEsdirk34 => diffsol(DiffsolMethod::Esdirk34),
         Method::DiffsolTrBdf2 => diffsol(DiffsolMethod::TrBdf2),
     }
+}
+
+fn esdirk(plan: &Plan, field: &mut FlowField) -> Esdirk {
+    let stepper = Esdirk::new(field, WrmsNorm { rtol: plan.rtol, atol: plan.atol });
+    stepper.expect("a gradient flow offers its Gauss–Newton linearisation")
 }
 
 /// The stop criteria of a plan other than its horizon, as rules that are located like events.

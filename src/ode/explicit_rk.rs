@@ -6,7 +6,7 @@
 use super::combine::{MAX_TERMS, Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
-use super::stepper::{Interpolant, Start, Stepper};
+use super::stepper::{Interpolant, Start, Stepper, Work};
 use super::tableau::{Dense, ErrorWeights, Tableau};
 use crate::vector::{all_finite, dot};
 
@@ -25,7 +25,7 @@ pub struct ExplicitRk {
     /// F_3 … F_6 of the nested interpolant.
     nested: Vec<Vec<f64>>,
     h: f64,
-    n_evaluations: u64,
+    work: Work,
 }
 
 impl ExplicitRk {
@@ -51,7 +51,7 @@ impl ExplicitRk {
             errors: vec![vec![0.0; dim]; n_errors],
             nested: vec![vec![0.0; dim]; n_nested],
             h: 0.0,
-            n_evaluations: 0,
+            work: Work::default(),
         }
     }
 
@@ -73,7 +73,7 @@ impl ExplicitRk {
         if !finite {
             return Err(self.not_finite(&format!("the state at stage {}", i + 1)));
         }
-        self.n_evaluations += 1;
+        self.work.evaluations += 1;
         field.eval(&self.at, start.mode, &mut from[0])
     }
 
@@ -124,7 +124,7 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
         if !combine(&mut self.end, Some(start.y), &Terms::new(h, tableau.weights, start.dy, &self.stages)) {
             return Err(self.not_finite("the state at the end"));
         }
-        self.n_evaluations += 1;
+        self.work.evaluations += 1;
         field.eval(&self.end, start.mode, &mut self.stages[last])?;
         // The estimates of some pairs give the end no weight, so that nobody else would notice.
         if !all_finite(&self.stages[last]) {
@@ -169,8 +169,8 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
         if finite { Ok(()) } else { Err(self.not_finite("the dense output")) }
     }
 
-    fn n_evaluations(&self) -> u64 {
-        self.n_evaluations
+    fn work(&self) -> Work {
+        self.work
     }
 }
 
@@ -229,7 +229,7 @@ impl Interpolant for ExplicitRk {
             errors: Vec::new(),
             nested: vec![vec![0.0]; self.nested.len()],
             h: self.h,
-            n_evaluations: 0,
+            work: Work::default(),
         };
         combine(&mut scalar.end, None, &Terms::new(self.h, self.tableau.weights, &first, &scalar.stages));
         if let Dense::Nested { weights, .. } = &self.tableau.dense {
@@ -252,7 +252,7 @@ impl Interpolant for ExplicitRk {
             errors: Vec::new(),
             nested: self.nested.clone(),
             h: self.h,
-            n_evaluations: 0,
+            work: Work::default(),
         })
     }
 }
@@ -281,7 +281,7 @@ mod tests {
             (y, dy) = (end, end_field);
         }
         let per_step = tableau.n_stages() as u64;
-        assert_eq!(Stepper::<Smooth>::n_evaluations(&stepper), per_step * u64::from(n_steps));
+        assert_eq!(Stepper::<Smooth>::work(&stepper).evaluations, per_step * u64::from(n_steps));
         y
     }
 

@@ -1,9 +1,11 @@
 //! Piecewise-smooth ordinary differential equations with events and sliding. Knows nothing of networks, files or reports.
 
+mod auto;
 mod combine;
 pub mod controller;
 pub mod deferred;
 pub mod diffsol;
+pub mod esdirk;
 pub mod event;
 pub mod explicit_rk;
 pub mod field;
@@ -20,16 +22,18 @@ pub mod tableau;
 #[cfg(test)]
 mod testing;
 
+pub use auto::Auto;
 pub use deferred::{Snapshot, deferred};
 pub use diffsol::{DiffsolMethod, DiffsolStepper, MissingLinearisation};
+pub use esdirk::Esdirk;
 pub use explicit_rk::ExplicitRk;
 pub use field::{Linearisation, NonFinite, PiecewiseField, SlideMargin};
 pub use filippov::{FilippovField, PiecewiseSystem};
-pub use integrate::{Options, Outcome, StopRule, integrate};
+pub use integrate::{Options, Outcome, STABILITY_SHARE, StopRule, integrate};
 pub use mode::{Contact, Mode, Side};
 pub use norm::WrmsNorm;
 pub use observer::{
     BranchKind, BranchPoint, Change, DenseOutput, Event, EventKind, Observer, Point, StartContact, StepView,
 };
 pub use outcome::{Stats, StopReason};
-pub use stepper::{Interpolant, Start, Stepper};
+pub use stepper::{Interpolant, Outlook, Start, Stepper, Work};

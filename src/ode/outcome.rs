@@ -1,6 +1,7 @@
 //! How an integration ended, and what it cost.
 
 use super::mode::Contact;
+use super::stepper::Work;
 use std::fmt;
 
 /// Why an integration ended.
@@ -98,4 +99,21 @@ pub struct Stats {
     pub single_values: u64,
     /// Estimates of the decay rate.
     pub decay_estimates: u64,
+    /// Linearisations of the field.
+    pub linearisations: u64,
+    /// Solves with a factorised I − sA.
+    pub solves: u64,
+    /// Changes of method.
+    pub method_switches: u64,
+}
+
+impl Stats {
+    /// With the work of a stepper added.
+    pub(super) fn with(mut self, work: Work) -> Self {
+        self.evaluations += work.evaluations;
+        self.linearisations += work.linearisations;
+        self.solves += work.solves;
+        self.method_switches += work.switches;
+        self
+    }
 }

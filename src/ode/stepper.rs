@@ -36,6 +36,36 @@ pub trait Interpolant {
     fn detached(&self) -> Box<dyn Interpolant + Send>;
 }
 
+/// Work of a stepper.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Evaluations of the field.
+    pub evaluations: u64,
+    /// Linearisations of the field.
+    pub linearisations: u64,
+    /// Factorisations of I − sA.
+    pub factorisations: u64,
+    /// Solves with it.
+    pub solves: u64,
+    /// Changes of method.
+    pub switches: u64,
+}
+
+/// What is known before a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Outlook {
+    /// Step that the tolerance allows, as far as known.
+    pub h_tolerance: f64,
+    /// Step to the next predicted crossing, ∞ without one.
+    pub h_crossing: f64,
+    /// Estimate of the largest decay rate, if there is one.
+    pub decay: Option<f64>,
+    /// Length of the last attempt that was accepted, before an event cut it short; 0 before the first.
+    pub last_attempt: f64,
+    /// Whether the last step ended at an event.
+    pub was_cut: bool,
+}
+
 /// A one-step method on a piecewise field. Its [`Interpolant`] is that of the last attempt.
 pub trait Stepper<F: PiecewiseField>: Interpolant {
     /// Name as written in scenario files.
@@ -79,6 +109,16 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
     /// The loop moved away from the end of the last attempt (event, projection, change of mode): history is void.
     fn reset(&mut self) {}
 
-    /// Number of field evaluations so far, extra stages included.
-    fn n_evaluations(&self) -> u64;
+    /// Work so far, extra stages included.
+    fn work(&self) -> Work;
+
+    /// Whether the method wants the largest decay rate of the field to be estimated as the run goes.
+    fn uses_decay(&self) -> bool {
+        self.stability_interval().is_some()
+    }
+
+    /// What lies ahead, told before every step; a stepper made of several methods chooses by it.
+    fn choose(&mut self, outlook: &Outlook) {
+        let _ = outlook;
+    }
 }

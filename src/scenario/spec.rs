@@ -209,6 +209,8 @@ pub enum Method {
     DormandPrince54,
     /// Explicit, order 8 (Hairer, Nørsett & Wanner 1993).
     Dop853,
+    /// Implicit, order 5 (Kennedy & Carpenter 2019), for stiff stretches.
+    Esdirk54,
     /// diffsol's explicit Tsit45.
     DiffsolTsit45,
     /// diffsol's implicit ESDIRK34.

@@ -13,7 +13,7 @@ mod tests;
 use super::combine::{Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
-use super::stepper::{Interpolant, Start, Stepper};
+use super::stepper::{Interpolant, Start, Stepper, Work};
 use super::tableau::TSIT5;
 use crate::vector::all_finite;
 use ::diffsol::error::DiffsolError;
@@ -124,6 +124,13 @@ pub struct LinearCounters {
     pub factorisations: u64,
     /// Solves with it.
     pub solves: u64,
+}
+
+impl From<LinearCounters> for Work {
+    fn from(counters: LinearCounters) -> Self {
+        let LinearCounters { linearisations, factorisations, solves } = counters;
+        Self { linearisations, factorisations, solves, ..Self::default() }
+    }
 }
 
 impl LinearCounters {
@@ -249,8 +256,8 @@ impl<F: PiecewiseField> Stepper<F> for DiffsolStepper {
         self.jacobian = JacobianMemory::default();
     }
 
-    fn n_evaluations(&self) -> u64 {
-        self.n_evaluations
+    fn work(&self) -> Work {
+        Work { evaluations: self.n_evaluations, ..self.counters.into() }
     }
 }
 

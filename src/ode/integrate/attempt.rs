@@ -4,7 +4,7 @@ use super::{DECAY_INTERVAL, Integration, PREDICTION_REACH, RESTING, STABILITY_SH
 use crate::ode::event::visit_boundaries;
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
-use crate::ode::stepper::{Start, Stepper};
+use crate::ode::stepper::{Outlook, Start, Stepper};
 use std::ops::ControlFlow;
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
@@ -34,7 +34,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     pub(super) fn estimate_decay(&mut self) {
-        if self.options.fixed_step.is_none() && self.stepper.stability_interval().is_some() {
+        if self.options.fixed_step.is_none() && self.stepper.uses_decay() {
             self.decay = self.field.decay_rate(&self.mode);
             self.stats.decay_estimates += 1;
         }
@@ -43,8 +43,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Makes attempts until one is accepted; returns its length.
     pub(super) fn attempt(&mut self) -> ControlFlow<StopReason, f64> {
         let remaining = self.options.t_end - self.t;
+        let h_crossing = self.next_crossing();
+        let (last_attempt, was_cut) = self.last_attempt;
+        let h_tolerance = self.controller.h();
+        self.stepper.choose(&Outlook { h_tolerance, h_crossing, decay: self.decay, last_attempt, was_cut });
         loop {
-            let h = self.options.fixed_step.unwrap_or_else(|| self.proposed_step()).min(remaining);
+            let h = self.options.fixed_step.unwrap_or_else(|| self.proposed_step(h_crossing)).min(remaining);
             let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
             let smallest = 4.0 * f64::EPSILON * self.t.abs();
             match self.stepper.attempt(self.field, start, h) {
@@ -52,6 +56,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                     let error = self.stepper.error(&self.options.norm, start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
                         self.controller.accept(taken, error);
+                        self.last_attempt = (taken, false);
                         self.read_end();
                         return ControlFlow::Continue(taken);
                     }
@@ -86,13 +91,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// The tolerance's step, limited by stability and by the next predicted crossing.
-    pub(super) fn proposed_step(&self) -> f64 {
+    fn proposed_step(&self, h_crossing: f64) -> f64 {
         let mut h = self.controller.h();
         if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay)
             && decay > 0.0
         {
             h = h.min(STABILITY_SHARE * interval / decay);
         }
+        // Never so short that a crossing just missed by rounding would stop the clock.
+        h.min((PREDICTION_REACH * h_crossing).max(1e-9 * h))
+    }
+
+    /// Time until the first switch reaches a boundary at its present rate; ∞ when none approaches.
+    fn next_crossing(&self) -> f64 {
         let mut soonest = f64::INFINITY;
         for (j, (&value, &rate)) in self.start.values.iter().zip(&self.start.rates).enumerate() {
             visit_boundaries(&*self.field, &self.mode, j, |b| {
@@ -103,8 +114,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 }
             });
         }
-        // Never so short that a crossing just missed by rounding would stop the clock.
-        h.min((PREDICTION_REACH * soonest).max(1e-9 * h))
+        soonest
     }
 
     pub(super) fn read_end(&mut self) {

@@ -25,8 +25,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let extent = Extent { t: self.t, h, x_cut: x, t_cut: t_end };
         let dense = Dense { interpolant: &*self.stepper, start, extent };
-        let mut stats = self.stats;
-        stats.evaluations += self.stepper.n_evaluations();
+        let stats = self.stats.with(self.stepper.work());
         let view = StepView {
             t_start: self.t,
             y_start: &self.y,
@@ -58,6 +57,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Decides the modes at the event and goes on from its far side.
     pub(super) fn commit_event(&mut self, found: &Found, h: f64) -> ControlFlow<StopReason> {
+        self.last_attempt.1 = true;
         let zero_length = found.x * h <= 1e-14 * (self.t + self.controller.h());
         if !zero_length {
             self.forced.clear();
@@ -102,8 +102,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.adopt_decision();
         self.check_sides(h, &rates_before)?;
         let event = Event { changes };
-        let mut stats = self.stats;
-        stats.evaluations += self.stepper.n_evaluations();
+        let stats = self.stats.with(self.stepper.work());
         let point = Point { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &stats };
         self.observer.event(&point, &event);
         match self.met_rule() {

@@ -54,7 +54,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// The earliest event of the step, and the closest approaches without one.
     fn search(&mut self, h: f64) -> ControlFlow<StopReason, (Option<Found>, Vec<Approach>)> {
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
-        let before = self.stepper.n_evaluations();
+        let before = self.stepper.work().evaluations;
         let judged = located!(self, h, start, |_x: f64, _y: &mut [f64]| {});
         let suspicions = judged.suspicions();
         let suspect = judged.slides_in_question() || !suspicions.is_empty();
@@ -62,7 +62,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }
-        let mut moved = self.stepper.n_evaluations() != before;
+        let mut moved = self.stepper.work().evaluations != before;
         let mut found = None;
         let mut approaches = Vec::new();
         if suspect {

@@ -28,8 +28,8 @@ use std::ops::ControlFlow;
 const X_TOL: f64 = 1e-13;
 /// Events closer together than this, relative to t, are one event.
 const SIMULTANEOUS: f64 = 1e-12;
-/// Part of the real stability interval that steps use.
-const STABILITY_SHARE: f64 = 0.855;
+/// Part of the real stability interval that steps of explicit methods use.
+pub const STABILITY_SHARE: f64 = 0.855;
 /// Steps reach at most this many predicted times to the next crossing.
 const PREDICTION_REACH: f64 = 1.5;
 /// Steps between estimates of the decay rate.
@@ -120,6 +120,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Contacts held for one step whatever their margins say.
     forced: Vec<Contact>,
     decay: Option<f64>,
+    /// Length of the last accepted attempt, and whether an event cut it short.
+    last_attempt: (f64, bool),
     largest_dy: f64,
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
@@ -167,6 +169,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             fresh: Vec::new(),
             forced: Vec::new(),
             decay: None,
+            last_attempt: (0.0, false),
             largest_dy: 0.0,
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],
@@ -190,7 +193,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
                 }
             },
         };
-        self.stats.evaluations += self.stepper.n_evaluations();
+        self.stats = self.stats.with(self.stepper.work());
         let Self { field, observer, t, y, dy, mode, stats, .. } = self;
         observer.end(&Point { t, y: &y, dy: &dy, mode: &mode, field, stats: &stats }, &reason);
         Outcome { reason, t, y, mode, stats }

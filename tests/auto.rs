@@ -1,0 +1,64 @@
+//! `Auto` on a stiff flow: the same flow as the explicit pair's, for a small part of the work.
+
+mod common;
+
+use common::Kept;
+use gradflow::ode::{EventKind, Stats};
+use gradflow::scenario::{Folder, Scenario, Source};
+use gradflow::simulate::{audit, simulate};
+use std::path::PathBuf;
+
+struct Run {
+    theta: Vec<f64>,
+    events: Vec<(EventKind, usize, usize)>,
+    stats: Stats,
+}
+
+/// Twelve points on a line make G nearly singular: its eigenvalues span eight decades.
+fn run(method: &str, t_end: f64, rtol: f64) -> Run {
+    let text = format!(
+        "(seed: 3, data: Ball(samples: 12, inputs: 1, outputs: 1), network: Dense(hidden: [40]),
+          activation: LeakyRelu(0.1), flow: (until: [Time({t_end})], method: {method}, rtol: {rtol}), ntk: (track: false))"
+    );
+    let scenario = Scenario::from_source(Source::new("stiff.ron", text), &Folder::Disk(PathBuf::new()), &[])
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut kept = Kept::default();
+    let run = simulate(&scenario.problem, &scenario.plan, 1, &mut kept, &|| false);
+    assert!(run.outcome.reason.is_completion(), "{method}: {}", run.outcome.reason);
+    if method == "Auto" {
+        assert_eq!(audit(&scenario.problem, &scenario.plan, &run, 200).n_missed, 0);
+    }
+    let identities = &run.observed.identities;
+    assert!(identities.energy_defect < 30.0 * rtol, "{method}: {}", identities.energy_defect);
+    assert!(identities.conservation_drift.is_some_and(|drift| drift < 30.0 * rtol), "{method}");
+    let events = kept.events.iter().map(|e| (e.kind, e.place.unit, e.place.sample)).collect();
+    Run { theta: run.outcome.y, events, stats: run.outcome.stats }
+}
+
+/// Gradients and what costs about as much: a solve is a Jacobian–vector and a vector–Jacobian product.
+fn cost(stats: &Stats) -> u64 {
+    stats.evaluations + 2 * stats.solves + stats.linearisations
+}
+
+#[test]
+fn auto_follows_the_flow_of_the_explicit_pair_for_a_fraction_of_its_work() {
+    let (explicit, auto) = (run("Tsit5", 150.0, 1e-8), run("Auto", 150.0, 1e-8));
+    assert_eq!(explicit.events, auto.events);
+    assert!(common::relative_distance(&auto.theta, &explicit.theta, 1.0) < 1e-6);
+    assert_eq!(auto.stats.method_switches, 1, "one change to the implicit method");
+    let (dear, cheap) = (cost(&explicit.stats), cost(&auto.stats));
+    // The longer the tail, the larger the gain: at t = 150 it has only begun.
+    assert!(4 * cheap < dear, "{cheap} against {dear}");
+    // Ten times as far costs the implicit method next to nothing, and the explicit one ten times as much.
+    let further = run("Auto", 1500.0, 1e-8);
+    assert!(cost(&further.stats) < 2 * cheap, "{} for ten times the time, {cheap} before", cost(&further.stats));
+    assert_eq!(further.events[..auto.events.len()], auto.events[..]);
+}
+
+#[test]
+fn auto_stays_explicit_where_events_or_accuracy_limit_the_steps() {
+    let auto = run("Auto", 0.5, 1e-8);
+    let explicit = run("Tsit5", 0.5, 1e-8);
+    assert_eq!(auto.stats.method_switches, 0);
+    assert_eq!(auto.theta, explicit.theta, "bit for bit");
+}
