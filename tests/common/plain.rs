@@ -326,9 +326,9 @@ fn siamese(
     let start = pass.take(n_outputs * n * n);
     let mut outputs = pass.zeros(n_outputs);
     for (o, output) in outputs.iter_mut().enumerate() {
-        for i in 0..n {
-            for j in 0..n {
-                pass.add_product(output, start + (o * n + i) * n + j, &u[i].times(&v[j]));
+        for (i, u) in u.iter().enumerate() {
+            for (j, v) in v.iter().enumerate() {
+                pass.add_product(output, start + (o * n + i) * n + j, &u.times(v));
             }
         }
     }
@@ -359,6 +359,7 @@ fn mixing(adjacency: &[Vec<Vec<f64>>], form: GraphForm) -> Vec<DMatrix<f64>> {
                 if i == j { 1.0 - scaled } else { -scaled }
             };
             let laplacian = DMatrix::from_fn(whole, whole, normal);
+            // Of all graphs together where there are several.
             let largest = laplacian.clone().symmetric_eigenvalues().max();
             let eigen = (laplacian * (2.0 / largest) - &identity).symmetric_eigen();
             // T_k by its eigenvalues: T_k(cos φ) = cos kφ, not by the recurrence.
