@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod naive;
+pub mod plain;
 
 use gradflow::data::Data;
 use gradflow::flow::FlowField;

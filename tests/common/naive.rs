@@ -22,14 +22,21 @@ impl Dual {
         dual
     }
 
-    fn add(&mut self, other: &Self) {
+    /// self += other.
+    pub fn add(&mut self, other: &Self) {
         self.v += other.v;
         self.d.iter_mut().zip(&other.d).for_each(|(a, b)| *a += b);
     }
 
-    fn times(&self, other: &Self) -> Self {
+    /// The product.
+    pub fn times(&self, other: &Self) -> Self {
         let d = self.d.iter().zip(&other.d).map(|(a, b)| a * other.v + self.v * b).collect();
         Self { v: self.v * other.v, d }
+    }
+
+    /// The multiple by a constant.
+    pub fn scaled(&self, factor: f64) -> Self {
+        self.through(factor * self.v, factor)
     }
 
     /// A function with a known value and slope.
