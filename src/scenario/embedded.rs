@@ -41,6 +41,18 @@ pub fn embedded() -> &'static [Embedded] {
         "tanh-plus-identity",
         "piecewise-polynomial",
         "many-breakpoints",
+        "residual",
+        "graph-conv",
+        "graph-readout",
+        "chebyshev",
+        "graph-conv-morris",
+        "conv",
+        "conv-1d",
+        "conv-residual",
+        "unet",
+        "mobile-net",
+        "siamese",
+        "polynomial",
     ]
 }
 
