@@ -2,9 +2,9 @@
 //!
 //! Kernels are stored as PyTorch does: (out, in / groups, rows, columns), then the bias (out).
 
-use super::dense::head;
+use super::dense::{head, layer_symbols};
 use super::image::{Frame, Kernel, convolution, global_average, hidden_image, same};
-use super::{ArchitectureError, Checks, shared};
+use super::{ArchitectureError, Checks, count, one, shared};
 use crate::net::activation::Activation;
 use crate::net::network::{Composer, Network};
 use crate::net::tensor::{Tensor, Window};
@@ -56,6 +56,13 @@ pub fn conv(
     let mut image = frame.input();
     for (k, stage) in stages.iter().enumerate() {
         image = add_stage(&mut composer, &frame, &image, stage, bias, &format!("layers[{k}]"))?;
+    let is_conv = |stage: &ConvStage| matches!(stage, ConvStage::Conv { .. });
+    composer.symbols = layer_symbols(bias);
+    if stages.iter().any(is_conv) {
+        let has_groups = stages.iter().any(|stage| matches!(stage, ConvStage::Conv { groups, .. } if *groups > 1));
+        let n_in = if has_groups { "C_{l−1}/g_l" } else { "C_{l−1}" };
+        composer.symbols = format!("Σ {} + {}", frame.symbols("C_l", n_in, bias), composer.symbols);
+    }
     }
     let size = image.entries().len();
     Ok(head(composer, image.reshaped(&[size]), hidden, n_outputs, shared(bias)))
@@ -148,6 +155,8 @@ pub fn conv_residual(
     Ok(head(composer, global_average(&image), &[], n_outputs, shared(bias)))
 }
 
+    let blocks_and_head = [frame.symbols("B C", "C", bias), count("N", "C", one(bias))];
+    composer.symbols = format!("{} + {}", frame.symbols("C", "C_0", bias), blocks_and_head.join(" + "));
 /// A kernel that has a middle.
 pub(super) fn odd_kernel(frame: &Frame, kernel: &[usize], field: &str) -> Result<[usize; 2], ArchitectureError> {
     let spread = frame.spread(kernel, 1, field).map_err(|misfit| ArchitectureError { misfits: vec![misfit] })?;
@@ -209,3 +218,6 @@ pub fn mobile_net(
     }
     Ok(head(composer, global_average(&image), hidden, n_outputs, shared(bias)))
 }
+    let depthwise = if frame.is_signal { "k" } else { "k_1 k_2" };
+    let parts = [count("C_{l−1}", depthwise, one(bias)), count("C_l", "C_{l−1}", one(bias))];
+    composer.symbols = format!("Σ [{}] + {}", parts.join(" + "), layer_symbols(bias));

@@ -1,6 +1,6 @@
 //! Networks on graphs: every layer mixes the features of each node with those of its neighbours, with weights that all nodes share.
 
-use super::{ArchitectureError, Checks};
+use super::{ArchitectureError, Checks, count};
 use crate::net::activation::Activation;
 use crate::net::layer::Bias;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
@@ -209,6 +209,7 @@ pub fn graph_network(
     };
     let mut composer = Composer::new(m * n_features, activation);
     composer.n_nodes = Some(m);
+    composer.symbols = symbols(form, bias, readout);
     let mut nodes = Tensor::of(0, &[m, n_features], |i| i);
     for &width in hidden {
         let source = composer.hidden(layer(mixed(&nodes), width, node_bias));
@@ -224,6 +225,25 @@ pub fn graph_network(
     let read = top.combined(&(0..graphs.len()).map(summing).collect::<Vec<Vec<f64>>>());
     let bias = if bias == NodeBias::None { Bias::None } else { Bias::Shared };
     Ok(composer.finish(layer(read, n_outputs, bias)))
+}
+
+/// P in symbols, with m nodes per graph.
+fn symbols(form: GraphForm, bias: NodeBias, readout: Readout) -> String {
+    let columns = match form {
+        GraphForm::Kipf { .. } => "N_{l−1}",
+        GraphForm::Chebyshev { .. } => "K N_{l−1}",
+        GraphForm::Morris => "2 N_{l−1}",
+    };
+    match (bias, readout) {
+        (NodeBias::None, _) => format!("Σ {}", count("N_l", columns, "")),
+        (NodeBias::Shared, _) => format!("Σ {}", count("N_l", columns, "1")),
+        (NodeBias::PerNode, Readout::Nodes) => format!("Σ {}", count("N_l", columns, "m")),
+        // Behind a readout there are no nodes left.
+        (NodeBias::PerNode, Readout::Mean | Readout::Sum) => {
+            let last = count("N_L", &columns.replace('l', "L"), "1");
+            format!("Σ {} (l < L) + {last}", count("N_l", columns, "m"))
+        }
+    }
 }
 
 /// T_0 X, …, T_{K−1} X for T_k(M) with T_0 = I, T_1 = M, T_k = 2M T_{k−1} − T_{k−2}.

@@ -2,7 +2,7 @@
 //!
 //! Signals (one spatial dimension) are images of one row, so that everything is written once.
 
-use super::{ArchitectureError, Checks, Misfit};
+use super::{ArchitectureError, Checks, Misfit, count, one};
 use crate::net::layer::Bias;
 use crate::net::network::{Composer, Features, LayerPlan};
 use crate::net::tensor::{Tensor, Window};
@@ -38,6 +38,12 @@ impl Frame {
     }
 
     /// The data.
+    /// The parameters of a convolution in symbols.
+    pub fn symbols(&self, n_out: &str, n_in: &str, bias: bool) -> String {
+        let kernel = if self.is_signal { "k" } else { "k_1 k_2" };
+        count(n_out, &format!("{n_in} {kernel}"), one(bias))
+    }
+
     pub fn input(&self) -> Tensor {
         Tensor::of(0, &[self.channels, self.size[0], self.size[1]], |i| i)
     }

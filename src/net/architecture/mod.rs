@@ -70,3 +70,17 @@ impl Checks {
 fn shared(bias: bool) -> Bias {
     if bias { Bias::Shared } else { Bias::None }
 }
+/// `rows (columns + biases)` in symbols; `biases` is empty where there are none.
+fn count(rows: &str, columns: &str, biases: &str) -> String {
+    match (biases, columns.contains(" + ")) {
+        ("", true) => format!("{rows} ({columns})"),
+        ("", false) => format!("{rows} {columns}"),
+        _ => format!("{rows} ({columns} + {biases})"),
+    }
+}
+
+/// One bias per channel in symbols, or nothing.
+fn one(bias: bool) -> &'static str {
+    if bias { "1" } else { "" }
+}
+

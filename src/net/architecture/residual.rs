@@ -23,6 +23,7 @@ pub fn residual(
     checks.require(n_inputs == n_outputs, "layers", expected, format!("{n_outputs} targets"));
     checks.done()?;
     let mut composer = Composer::new(n_inputs, activation);
+    composer.symbols = if bias { "L (N² + N)" } else { "L N²" }.to_owned();
     let plan = |below: Tensor| {
         let features = Features::Linear(below.entries().to_vec());
         LayerPlan { skip: Some(below), ..LayerPlan::plain(features, n_inputs, shared(bias)) }

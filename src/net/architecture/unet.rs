@@ -2,7 +2,7 @@
 
 use super::conv::odd_kernel;
 use super::image::{Frame, Kernel, convolution, hidden_image, same};
-use super::{ArchitectureError, Checks, shared};
+use super::{ArchitectureError, Checks, count, one, shared};
 use crate::net::activation::Activation;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
 use crate::net::tensor::{Tensor, Window};
@@ -41,6 +41,7 @@ pub fn unet(
     let bias = shared(bias);
     let conv = |composer: &mut Composer, image: &Tensor, n_out: usize| {
         let (plan, size) = convolution(image, Kernel { n_out, window, groups: 1, bias });
+    composer.symbols = symbols(&frame, channels.len(), up, bias);
         hidden_image(composer, plan, size)
     };
     let halving = Window { kernel: factor, stride: factor, padding: [0, 0] };
@@ -80,6 +81,23 @@ pub fn unet(
 fn check(frame: &Frame, channels: &[usize], factor: [usize; 2], n_outputs: usize) -> Result<(), ArchitectureError> {
     let mut checks = Checks::default();
     checks.require(!channels.is_empty(), "channels", "at least one level", "none");
+/// P in symbols, with C_0 channels in the data, C_l at level l of L, and C outputs per pixel.
+fn symbols(frame: &Frame, n_levels: usize, up: Upsampling, bias: bool) -> String {
+    let mut parts = vec![format!("Σ {}", frame.symbols("C_l", "C_{l−1}", bias))];
+    if n_levels > 1 {
+        let doubled = if frame.is_signal { "2 C_{l+1}" } else { "4 C_{l+1}" };
+        let up = match up {
+            Upsampling::Nearest => frame.symbols("C_l", "(C_l + C_{l+1})", bias),
+            Upsampling::Transposed => {
+                format!("[{} + {}]", count("C_l", doubled, one(bias)), frame.symbols("C_l", "2 C_l", bias))
+            }
+        };
+        parts.push(format!("Σ {up} (l < L)"));
+    }
+    parts.push(count("C", "C_1", one(bias)));
+    parts.join(" + ")
+}
+
     for (level, &count) in channels.iter().enumerate() {
         checks.require(count >= 1, format!("channels[{level}]"), "at least 1 channel", count);
     }
