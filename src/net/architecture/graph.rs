@@ -22,21 +22,21 @@ impl Graph {
         let mut checks = Checks::default();
         let m = adjacency.len();
         checks.require(m >= 1, "adjacency", "at least one node", "none");
-        let field = |i: usize| format!("adjacency row {i}");
         for (i, row) in adjacency.iter().enumerate() {
-            checks.require(row.len() == m, field(i), format!("{m} entries, one per node"), row.len());
+            checks.require(row.len() == m, format!("adjacency[{i}]"), format!("{m} entries, one per node"), row.len());
         }
         checks.done()?;
         let mut checks = Checks::default();
         for (i, row) in adjacency.iter().enumerate() {
-            for (j, (&value, mirror)) in row.iter().zip(&adjacency).enumerate().take(i + 1) {
+            for (j, (&value, mirror)) in row.iter().zip(&adjacency).enumerate() {
+                let field = || format!("adjacency[{i}][{j}]");
                 let mirrored = mirror[i];
                 let is_weight = value >= 0.0 && value.is_finite();
-                let found = format!("{value} in column {j}");
-                checks.require(is_weight, field(i), "finite entries of at least 0", &found);
-                checks.require(i != j || value == 0.0, field(i), "no self-loop (they are added)", &found);
-                let expected = format!("a symmetric matrix: {mirrored} in column {j}, as in row {j}, column {i}");
-                checks.require(value == mirrored || !is_weight, field(i), expected, value);
+                checks.require(is_weight, field(), "a finite number of at least 0", value);
+                let expected = "0 on the diagonal: self-loops are added by the layers that need them";
+                checks.require(i != j || value == 0.0 || !is_weight, field(), expected, value);
+                let expected = format!("{mirrored}, as in row {j}, column {i}: the matrix has to be symmetric");
+                checks.require(j > i || value == mirrored || !is_weight, field(), expected, value);
             }
         }
         checks.0.truncate(5);

@@ -30,7 +30,7 @@ pub fn siamese(
     let mut checks = Checks::default();
     checks.units(hidden);
     let expected = "data in pairs: an even number of inputs, those of the first and then those of the second";
-    checks.require(n_inputs.is_multiple_of(2), "head", expected, format!("{n_inputs} inputs"));
+    checks.require(n_inputs.is_multiple_of(2), "", expected, format!("{n_inputs} inputs"));
     checks.done()?;
     let mut composer = Composer::new(n_inputs, activation);
     let last = match head {
