@@ -247,6 +247,37 @@ fn check_and_run_say_how_many_quantities_are_conserved_or_why_none_is() {
 }
 
 #[test]
+fn embedded_scenarios_of_architectures_slide_and_miss_nothing() {
+    let folder = temporary();
+    for (scenario, n_conserved, verdict) in [
+        ("residual", 0, "vacuous"),
+        ("graph-conv", 16, "holds"),
+        ("graph-readout", 12, "holds"),
+        ("chebyshev", 6, "holds"),
+        ("graph-conv-morris", 8, "holds"),
+        ("conv", 14, "holds"),
+        ("conv-1d", 8, "holds"),
+        ("conv-residual", 0, "holds"),
+        ("unet", 13, "holds"),
+        ("mobile-net", 28, "holds"),
+        ("siamese", 14, "holds"),
+        ("polynomial", 8, "holds"),
+    ] {
+        let json = ok(folder.path(), &["run", scenario, "--audit", "200", "--json", "--out", "run"]);
+        let s: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!((&s["stop_reason"], &s["audit"]["missed"]), (&"loss_ratio".into(), &0.into()), "{scenario}");
+        assert_eq!((&s["bound"]["verdict"], &s["bound"]["integral_verdict"]), (&verdict.into(), &"holds".into()));
+        let slides = &s["events"]["slide_enter"];
+        assert!(slides.as_u64().is_some_and(|n| n > 0) && s["branch_points"] == serde_json::json!([]), "{scenario}");
+        let identities = &s["identities"];
+        assert_eq!(identities["n_conserved"], n_conserved, "{scenario}");
+        let defect = identities["energy_defect"].as_f64().expect("finite");
+        let drift = identities["conservation_drift"].as_f64().unwrap_or(0.0);
+        assert!(defect < 1e-6 && drift < 1e-7, "{scenario}: energy {defect:e}, drift {drift:e}, rtol 1e-8");
+    }
+}
+
+#[test]
 fn both_bounds_of_a_singular_gram_matrix_are_vacuous() {
     let folder = temporary();
     ok(folder.path(), &["run", "singular-piece"]);
