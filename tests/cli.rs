@@ -106,7 +106,11 @@ fn a_run_writes_the_files_columns_and_keys_of_the_contract() {
         "steps rejected gradient_evaluations jvp_evaluations gram_evaluations eigen_solves method \
          single_value_evaluations",
     );
-    has_keys(&s["identities"], "energy_defect conservation_drift displacement_bound_ok displacement_worst_ratio");
+    has_keys(
+        &s["identities"],
+        "energy_defect conserved n_conserved none_conserved_because conservation_drift displacement_bound_ok \
+         displacement_worst_ratio",
+    );
     assert_eq!((&s["schema"], &s["status"]), (&1.into(), &"completed".into()));
     assert_eq!((&s["stop_reason"], &s["t_end"]), (&"horizon".into(), &4.0.into()));
     assert_eq!((&s["audit"]["checked"], &s["audit"]["missed"]), (&40.into(), &0.into()));
@@ -173,6 +177,104 @@ fn a_run_is_the_same_in_every_byte_for_any_thread_count_and_from_its_own_scenari
     let before = fs::read(first.join("trajectory.csv")).expect("it exists");
     run("a", "1", &resolved.to_string_lossy(), &[]);
     assert!(before == fs::read(first.join("trajectory.csv")).expect("it exists"));
+}
+
+#[test]
+fn check_counts_parameters_in_the_words_of_the_architecture() {
+    let folder = temporary();
+    for (scenario, more, formula) in [
+        ("quickstart", "", "Σ N_l (N_{l−1} + 1) = 32·(10 + 1) + 32·(32 + 1) + 2·(32 + 1) = 1474"),
+        ("quickstart", "network.bias=false", "Σ N_l N_{l−1} = 32·10 + 32·32 + 2·32 = 1408"),
+        ("prelu", "", "Σ N_l (N_{l−1} + 1) + 1 per hidden layer = 6·(3 + 1) + 1 + 6·(6 + 1) + 1 + 1·(6 + 1) = 75"),
+        ("residual", "", "L (N² + N) = 4·(4 + 1) + 4·(4 + 1) + 4·(4 + 1) + 4·(4 + 1) = 80"),
+        ("graph-conv", "", "Σ N_l (N_{l−1} + m) = 8·(2 + 12) + 8·(8 + 12) + 1·(8 + 12) = 292"),
+        (
+            "graph-readout",
+            "network.bias=PerNode",
+            "Σ N_l (N_{l−1} + m) (l < L) + N_L (N_{L−1} + 1) = 6·(2 + 4) + 6·(6 + 4) + 1·(6 + 1) = 103",
+        ),
+        ("chebyshev", "", "Σ N_l (K N_{l−1} + 1) = 6·(6 + 1) + 1·(18 + 1) = 61"),
+        ("graph-conv-morris", "", "Σ N_l (2 N_{l−1} + 1) = 8·(4 + 1) + 1·(16 + 1) = 57"),
+        (
+            "conv",
+            "",
+            "Σ C_l (C_{l−1}/g_l k_1 k_2 + 1) + Σ N_l (N_{l−1} + 1) \
+             = 4·(9 + 1) + 4·(12 + 1) + 6·(8 + 1) + 2·(6 + 1) = 160",
+        ),
+        ("siamese", "", "Σ N_l (N_{l−1} + 1) (l < L) + N_L (N_{L−1} + 1) = 8·(3 + 1) + 6·(8 + 1) + 1·(6 + 1) = 93"),
+        ("polynomial", "network.bias=false", "Σ N_l (N_{l−1} + N_{l−1} (N_{l−1} + 1)/2) = 5·9 + 3·20 + 1·9 = 114"),
+    ] {
+        let set = if more.is_empty() { vec![] } else { vec!["--set", more] };
+        let text = ok(folder.path(), &[&["check", scenario], &set[..]].concat());
+        assert!(text.contains(&format!("\n  parameters P          {formula}\n")), "expected {formula}\n{text}");
+        let json = ok(folder.path(), &[&["check", scenario, "--json"], &set[..]].concat());
+        let checked: Value = serde_json::from_str(&json).expect("JSON");
+        has_keys(&checked, "schema scenario parameters formula targets overparametrised surfaces conserved");
+        let sum = format!("{} = {}", checked["formula"].as_str().expect("a text"), checked["parameters"]);
+        assert_eq!(sum, formula);
+    }
+}
+
+#[test]
+fn check_and_run_say_how_many_quantities_are_conserved_or_why_none_is() {
+    let folder = temporary();
+    for (scenario, n_conserved, reason) in [
+        ("one-neuron", 1, None),
+        ("tanh", 0, Some("the activation is not positively homogeneous")),
+        ("residual", 0, Some("skip connections add to every hidden unit, so that no rescaling can be undone")),
+    ] {
+        let json = ok(folder.path(), &["check", scenario, "--json"]);
+        let checked: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!((&checked["conserved"], &checked["none_conserved_because"]), (&n_conserved.into(), &reason.into()));
+        let shown = reason.map_or(n_conserved.to_string(), |reason| format!("none: {reason}"));
+        let text = ok(folder.path(), &["check", scenario]);
+        assert!(text.contains(&format!("\n  conserved quantities  {shown}\n")), "{text}");
+
+        let short = ["run", scenario, "--set", "flow.until=[Time(0.01)]", "--set", "save=()"];
+        let text = ok(folder.path(), &short);
+        let shown = reason.map_or("1 conserved quantity drifts".to_owned(), |r| format!("nothing conserved: {r};"));
+        assert!(text.contains(&shown), "{text}");
+        let identities = &summary(&folder.path().join("runs").join(scenario))["identities"];
+        assert_eq!(
+            (&identities["n_conserved"], &identities["conserved"]),
+            (&n_conserved.into(), &(n_conserved > 0).into())
+        );
+        assert_eq!(
+            (&identities["none_conserved_because"], identities["conservation_drift"].is_null()),
+            (&reason.into(), n_conserved == 0)
+        );
+    }
+}
+
+#[test]
+fn embedded_scenarios_of_architectures_slide_and_miss_nothing() {
+    let folder = temporary();
+    for (scenario, n_conserved, verdict) in [
+        ("residual", 0, "vacuous"),
+        ("graph-conv", 16, "holds"),
+        ("graph-readout", 12, "holds"),
+        ("chebyshev", 6, "holds"),
+        ("graph-conv-morris", 8, "holds"),
+        ("conv", 14, "holds"),
+        ("conv-1d", 8, "holds"),
+        ("conv-residual", 0, "holds"),
+        ("unet", 13, "holds"),
+        ("mobile-net", 28, "holds"),
+        ("siamese", 14, "holds"),
+        ("polynomial", 8, "holds"),
+    ] {
+        let json = ok(folder.path(), &["run", scenario, "--audit", "200", "--json", "--out", "run"]);
+        let s: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!((&s["stop_reason"], &s["audit"]["missed"]), (&"loss_ratio".into(), &0.into()), "{scenario}");
+        assert_eq!((&s["bound"]["verdict"], &s["bound"]["integral_verdict"]), (&verdict.into(), &"holds".into()));
+        let slides = &s["events"]["slide_enter"];
+        assert!(slides.as_u64().is_some_and(|n| n > 0) && s["branch_points"] == serde_json::json!([]), "{scenario}");
+        let identities = &s["identities"];
+        assert_eq!(identities["n_conserved"], n_conserved, "{scenario}");
+        let defect = identities["energy_defect"].as_f64().expect("finite");
+        let drift = identities["conservation_drift"].as_f64().unwrap_or(0.0);
+        assert!(defect < 1e-6 && drift < 1e-7, "{scenario}: energy {defect:e}, drift {drift:e}, rtol 1e-8");
+    }
 }
 
 #[test]

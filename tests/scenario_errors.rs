@@ -5,16 +5,22 @@ use assert_cmd::Command;
 use gradflow::scenario::{Folder, Scenario, ScenarioError, Source};
 use std::path::Path;
 
-/// A right scenario, one section a line, with one line replaced (or added, if the section is not there).
+/// The lines of a right scenario, one section each.
+const RIGHT: [(&str, &str); 5] = [
+    ("data", "data: Inline(x: [[1, 0], [0, 1]], y: [[1], [2]]),"),
+    ("network", "network: Dense(hidden: [2]),"),
+    ("activation", "activation: Relu,"),
+    ("flow", "flow: (until: [Time(1)]),"),
+    ("other", ""),
+];
+
+fn right(section: &str) -> &'static str {
+    RIGHT.iter().find(|(name, _)| *name == section).expect("one of the sections").1
+}
+
+/// A right scenario with one line replaced (or added, if the section is not there).
 fn with(section: &str, text: &str) -> String {
-    let right = [
-        ("data", "data: Inline(x: [[1, 0], [0, 1]], y: [[1], [2]]),"),
-        ("network", "network: Dense(hidden: [2]),"),
-        ("activation", "activation: Relu,"),
-        ("flow", "flow: (until: [Time(1)]),"),
-        ("other", ""),
-    ];
-    let lines = right.map(|(name, line)| if name == section { text } else { line });
+    let lines = RIGHT.map(|(name, line)| if name == section { text } else { line });
     format!("(\n{}\n)\n", lines.join("\n"))
 }
 
@@ -351,6 +357,381 @@ fn all_faults_of_a_file_come_at_once_without_those_that_only_follow() {
         "bad.ron:8:5 colour",
     ];
     assert_eq!(places, expected);
+}
+
+/// Data, network, and every message: with its place where it starts with one, else from the path on.
+type Case = (&'static str, &'static str, &'static [&'static str]);
+
+#[track_caller]
+fn expect_all(cases: &[Case]) {
+    for (data, network, messages) in cases {
+        let text = with("network", network).replacen(right("data"), data, 1);
+        let found = faults(&text);
+        let mut rest = found.as_str();
+        for (k, message) in messages.iter().enumerate() {
+            let start = rest.strip_prefix("bad.ron:").unwrap_or_else(|| panic!("{network}\n{found}"));
+            // The place, unless the message says it.
+            let told = start.find(message).filter(|at| start[..*at].chars().all(|c| " :0123456789".contains(c)));
+            let at = told.unwrap_or_else(|| panic!("{network}\nexpected {message}\nfound {found}"));
+            rest = start[at + message.len()..].strip_prefix('\n').unwrap_or(&start[at + message.len()..]);
+            assert_eq!(rest.is_empty(), k + 1 == messages.len(), "{network}\n{found}");
+        }
+    }
+}
+
+#[test]
+fn sizes_that_data_and_layers_cannot_share_are_refused() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Residual(layers: 0),",
+            &[
+                "3:10: network: expected data with as many targets as inputs (16), since every layer adds to its input, found 2 targets",
+                "3:27: network.layers: expected at least 1 layer, found 0",
+            ],
+        ),
+        (
+            "data: Ball(samples: 2, inputs: 3, outputs: 1),",
+            "network: Siamese(hidden: [0], head: Bilinear),",
+            &[
+                "3:10: network: expected data in pairs: an even number of inputs, those of the first and then those of the second, found 3 inputs",
+                "3:27: network.hidden[0]: expected at least 1 unit, found 0",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 4, 5], layers: []),",
+            &[
+                "3:22: network.shape: expected a shape of 16 values, one for each input of a sample, found [1, 4, 5], which has 20",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [16], layers: []),",
+            &["3:22: network.shape: expected [channels, length] or [channels, height, width], found [16]"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: UNet(shape: [1, 9223372036854775808, 2, 16], channels: [1], up: Nearest),",
+            &[
+                "3:22: network.shape: expected [channels, length] or [channels, height, width], found [1, 9223372036854775808, 2, 16]",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: UNet(shape: [2, 9223372036854775808], channels: [1], up: Nearest),",
+            &[
+                "3:22: network.shape: expected a shape of 16 values, one for each input of a sample, found [2, 9223372036854775808], which has too many",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_convolution_that_does_not_fit_names_its_layer() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 4, 4], layers: [Conv(channels: 2, kernel: [3]), Conv(channels: 2, kernel: [3])]),",
+            &[
+                "3:100: network.layers[1].kernel: expected a kernel that fits on 2 x 2 pixels, padding included, found [3, 3]",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 16], layers: [AvgPool(kernel: [17])]),",
+            &["3:56: network.layers[0].kernel: expected a kernel that fits on 16 pixels, padding included, found [17]"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 4, 4], layers: [Conv(channels: 4, kernel: [1]), Conv(channels: 3, kernel: [1], groups: 2)]),",
+            &[
+                "3:113: network.layers[1].groups: expected a number that divides the 4 channels that come in and the 3 that go out, found 2",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 4, 4], layers: [Conv(channels: 4, kernel: [1], groups: 0)]),",
+            &[
+                "3:81: network.layers[0].groups: expected a number that divides the 1 channels that come in and the 4 that go out, found 0",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn all_faults_of_convolutional_stages_come_at_once() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 4, 4], layers: [Conv(channels: 0, kernel: [0], stride: [0]), Conv(channels: 2, kernel: [3, 3, 3], stride: [], padding: [3])]),",
+            &[
+                "network.layers[0].channels: expected at least 1 channel, found 0",
+                "network.layers[0].kernel: expected at least 1, found [0]",
+                "network.layers[0].stride: expected at least 1, found [0]",
+                "network.layers[1].kernel: expected one or two numbers in [..], found [3, 3, 3]",
+                "network.layers[1].stride: expected one or two numbers in [..], found []",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 4, 4], layers: [Conv(channels: 2, kernel: [3], padding: [3]), AvgPool(kernel: [2], stride: [0])]),",
+            &[
+                "network.layers[0].padding: expected less than the extent of the kernel, so that no window sees padding alone, found [3]",
+                "network.layers[1].stride: expected at least 1, found [0]",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: Conv(shape: [1, 16], layers: [Conv(channels: 2, kernel: [3, 3])]),",
+            &["network.layers[0].kernel: expected one number in [..], found [3, 3]"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: ConvResidual(shape: [1, 4, 4], channels: 0, kernel: [2], blocks: 1),",
+            &[
+                "network.channels: expected at least 1 channel, found 0",
+                "network.kernel: expected odd numbers, so that the size of the image can stay, found [2]",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: MobileNet(shape: [1, 4, 4], blocks: [(channels: 0, kernel: [2]), (channels: 2, stride: [0])]),",
+            &[
+                "network.blocks[0].channels: expected at least 1 channel, found 0",
+                "network.blocks[0].kernel: expected odd numbers, so that the size of the image can stay, found [2]",
+                "network.blocks[1].stride: expected at least 1, found [0]",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: MobileNet(shape: [1, 4, 4], blocks: []),",
+            &["network.blocks: expected at least one block, found none"],
+        ),
+    ]);
+}
+
+#[test]
+fn max_pooling_is_refused_wherever_it_stands() {
+    expect_all(&[(
+        "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+        "network: Conv(shape: [1, 4, 4], layers: [MaxPool(kernel: [2]), Conv(channels: 1, kernel: [1]), MaxPool(kernel: [2])]),",
+        &[
+            "network.layers[0]: max pooling is not supported: which element is largest would be a switching surface of its own kind\n  hint: use AvgPool(kernel: [..]), or a convolution with a stride",
+            "network.layers[2]: max pooling is not supported: which element is largest would be a switching surface of its own kind\n  hint: use AvgPool(kernel: [..]), or a convolution with a stride",
+        ],
+    )]);
+}
+
+#[test]
+fn a_u_net_needs_sizes_that_can_be_halved_and_whole_images() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 16, outputs: 2),",
+            "network: UNet(shape: [1, 4, 4], channels: [2, 2, 2, 0], kernel: [2], up: Nearest),",
+            &[
+                "network.shape: expected a size that can be halved 3 times, for 4 levels, found 4 x 4",
+                "network.shape: expected a multiple of 16 targets, whole images of the size of the data, found 2 targets",
+                "network.channels[3]: expected at least 1 channel, found 0",
+                "network.kernel: expected odd numbers, so that the size of the image can stay, found [2]",
+            ],
+        ),
+        (
+            "data: Ball(samples: 2, inputs: 15, outputs: 15),",
+            "network: UNet(shape: [1, 15], channels: [2, 2], up: Transposed),",
+            &["network.shape: expected a size that can be halved once, for 2 levels, found 15"],
+        ),
+        (
+            "data: Ball(samples: 2, inputs: 4, outputs: 4),",
+            "network: UNet(shape: [1, 4], channels: [], up: Transposed),",
+            &["network.channels: expected at least one level, found none"],
+        ),
+    ]);
+}
+
+#[test]
+fn neighbours_are_fewer_than_nodes_and_at_least_one() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Knn(4)),",
+            &["3:48: network.adjacency[0]: expected at least 1 neighbour and fewer than there are nodes, 4, found 4"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [0], adjacency: Knn(0), exponent: inf),",
+            &[
+                "network.hidden[0]: expected at least 1 unit, found 0",
+                "network.adjacency[0]: expected at least 1 neighbour and fewer than there are nodes, 4, found 0",
+                "network.exponent: expected a finite number, found inf",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: Chebyshev(hidden: [2], order: 0, adjacency: Knn(9)),",
+            &[
+                "network.order: expected at least 1, found 0",
+                "network.adjacency[0]: expected at least 1 neighbour and fewer than there are nodes, 4, found 9",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_adjacency_matrix_names_the_entry() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]])),",
+            &[
+                "3:67: network.adjacency[0][1][0]: expected 1, as in row 0, column 1: the matrix has to be symmetric, found 0",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[1, 1, 0, 0], [1, 0, -1, 0], [0, -1, 0, 1], [0, 0, 1, 0]])),",
+            &[
+                "network.adjacency[0][0][0]: expected 0 on the diagonal: self-loops are added by the layers that need them, found 1",
+                "network.adjacency[0][1][2]: expected a finite number of at least 0, found -1",
+                "network.adjacency[0][2][1]: expected a finite number of at least 0, found -1",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[0, NaN], [NaN, 0]])),",
+            &[
+                "network.adjacency[0][0][1]: expected a finite number, found NaN",
+                "network.adjacency[0][1][0]: expected a finite number, found NaN",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[[0, 1], [1, 0]], [[0, 1], [2, 0]]]), nodes: 2),",
+            &[
+                "network.adjacency[0][1][1][0]: expected 1, as in row 0, column 1: the matrix has to be symmetric, found 2",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn an_adjacency_matrix_of_the_wrong_shape_is_refused() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[0, 1, 0], [1, 0, 1], [0, 1, 0], [0, 0, 1]])),",
+            &[
+                "network.adjacency[0]: expected a square matrix with a row and a column for each node, found 4 x 3 entries",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[]])),",
+            &[
+                "network.adjacency[0]: expected a square matrix with a row and a column for each node, found 1 x 0 entries",
+            ],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([0, 1])),",
+            &["network.adjacency[0]: expected a matrix, or a list of one matrix per graph, found shape [2]"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[0, 1], [1, 0]])),",
+            &["network.adjacency[0]: expected 4 nodes as in the data, found 2 x 2 entries"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[[0, 1], [1, 0]], [[0, 1], [1, 0]], [[0, 1], [1, 0]]]), nodes: 2),",
+            &["network.adjacency[0]: expected one matrix, or 2 as there are graphs, found 3"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[0, 1, 0, 0], [1, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0]])),",
+            &["network.adjacency[0][1]: expected 4 values as in the first row, found 3"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], adjacency: Inline([[[0, 1], [1, 0]], [[0, 1], [1]]])),",
+            &["network.adjacency[0][1][1]: expected 2 values as in the first row, found 1"],
+        ),
+    ]);
+}
+
+#[test]
+fn nodes_readout_and_data_have_to_agree() {
+    expect_all(&[
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], nodes: 3, adjacency: Knn(1)),",
+            &["3:40: network.nodes: expected a number of nodes per graph that divides the 4 rows of data, found 3"],
+        ),
+        (
+            "data: Ball(samples: 4, inputs: 2, outputs: 1),",
+            "network: GraphConv(hidden: [2], readout: Mean, adjacency: Knn(1)),",
+            &[
+                "3:42: network.readout: expected graphs as [graph][node][feature] in the data, since there is a readout, found rows of single nodes",
+            ],
+        ),
+        (
+            "data: Inline(x: [[[1, 2], [3, 4]], [[1, 2], [3, 5]]], y: [[1], [2]]),",
+            "network: GraphConv(hidden: [2], adjacency: Knn(1)),",
+            &[
+                "2:7: data: expected targets for the 2 nodes of each graph, as [graph][node][target], found [1] values per graph",
+            ],
+        ),
+        (
+            "data: Inline(x: [[[1, 2], [3, 4]], [[1, 2], [3, 5]]], y: [[1], [2]]),",
+            "network: GraphConv(hidden: [2], adjacency: Knn(1), readout: Sum, nodes: 3),",
+            &["network.nodes: expected 2 nodes per graph as in the data, or no such field, found 3"],
+        ),
+        (
+            "data: Inline(x: [[[1, 2], [3, 4]]], y: [[[1], [2]]]),",
+            "network: GraphConv(hidden: [2], adjacency: Knn(1), readout: Sum),",
+            &[
+                "2:7: data: expected one row of targets per graph, since there is a readout, found [2, 1] values per graph",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn lists_that_are_ragged_at_any_depth_are_named() {
+    expect_all(&[
+        (
+            "data: Inline(x: [[[1, 2], [3, 4]], [[1, 2], [3]]], y: [[1], [2]]),",
+            "network: Dense(hidden: [2]),",
+            &["2:45: data.x[1][1]: expected 2 values as in the first row, found 1"],
+        ),
+        (
+            "data: Inline(x: [[[1, 2], [3, 4]], [[1, 2]], [1, [2]]], y: [[1], [2], [3]]),",
+            "network: Dense(hidden: [2]),",
+            &[
+                "data.x[1]: expected 2 rows as in the first row, found 1",
+                "data.x[2][0]: expected a list in [..], found 1",
+                "data.x[2][1]: expected 2 values as in the first row, found 1",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn an_adjacency_file_that_cannot_be_read_is_told_with_its_place() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for (name, content) in [("text.csv", "0,1\none,0\n"), ("uneven.csv", "0,1\n1\n"), ("empty.csv", "")] {
+        std::fs::write(folder.path().join(name), content).expect("it can be written to");
+    }
+    for (name, message) in [
+        ("nowhere.csv", "cannot read `nowhere.csv`: "),
+        ("text.csv", "cannot read `text.csv`: line 2, column 1: expected a number, found `one`"),
+        ("uneven.csv", "cannot read `uneven.csv`: CSV error: record 1 (line: 2"),
+        ("empty.csv", "expected a square matrix with a row and a column for each node, found 0 x 0 entries"),
+    ] {
+        let network = format!("network: GraphConv(hidden: [2], adjacency: File(\"{name}\")),");
+        let found = faults_in(&with("network", &network), folder.path());
+        assert!(found.starts_with(&format!("bad.ron:3:49: network.adjacency[0]: {message}")), "{found}");
+    }
 }
 
 #[test]

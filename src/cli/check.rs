@@ -3,6 +3,7 @@
 use super::exit::Exit;
 use super::{CliError, Common, Overrides};
 use clap::Args;
+use gradflow::net::{NoLaw, laws, no_law};
 use gradflow::scenario::Sizes;
 use serde::Serialize;
 use std::io::Write;
@@ -22,9 +23,12 @@ struct Checked<'a> {
     schema: u32,
     scenario: &'a str,
     parameters: usize,
+    formula: String,
     targets: usize,
     overparametrised: bool,
     surfaces: usize,
+    conserved: usize,
+    none_conserved_because: Option<&'static str>,
     gram_bytes: f64,
     activation_bytes: f64,
 }
@@ -34,15 +38,21 @@ impl Check {
         let scenario = self.overrides.load(&self.scenario)?;
         let problem = &scenario.problem;
         let sizes = Sizes::of(&problem.network, problem.data.n_samples());
+        let laws = laws(&problem.network);
+        let no_law = no_law(&problem.network, &laws).map(NoLaw::as_str);
+        let formula = format!("{} = {}", problem.network.symbols(), problem.network.formula());
         let mut out = std::io::stdout().lock();
         if common.json {
             let checked = Checked {
                 schema: 1,
                 scenario: &problem.name,
                 parameters: sizes.parameters,
+                formula,
                 targets: sizes.targets,
                 overparametrised: sizes.is_overparametrised(),
                 surfaces: sizes.surfaces,
+                conserved: laws.len(),
+                none_conserved_because: no_law,
                 gram_bytes: sizes.gram_bytes,
                 activation_bytes: sizes.activation_bytes,
             };
@@ -53,10 +63,12 @@ impl Check {
         let relation = if sizes.is_overparametrised() { "yes" } else { "no: the theorem promises nothing" };
         let tracked = if scenario.plan.track_ntk { "" } else { " (not tracked)" };
         writeln!(out, "{}: no faults", problem.name)?;
-        writeln!(out, "  parameters P          {}", sizes.parameters)?;
+        writeln!(out, "  parameters P          {formula} = {}", sizes.parameters)?;
         writeln!(out, "  targets nM            {}", sizes.targets)?;
         writeln!(out, "  P >= nM               {relation}")?;
         writeln!(out, "  switching surfaces    {}", sizes.surfaces)?;
+        let conserved = no_law.map_or_else(|| laws.len().to_string(), |reason| format!("none: {reason}"));
+        writeln!(out, "  conserved quantities  {conserved}")?;
         writeln!(out, "  memory, Gram          {}{tracked}", in_units(sizes.gram_bytes))?;
         writeln!(out, "  memory, activations   {}", in_units(sizes.activation_bytes))?;
         Ok(Exit::Ok)

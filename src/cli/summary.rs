@@ -106,9 +106,10 @@ fn bounds(out: &mut impl Write, bound: &BoundSummary) -> io::Result<()> {
 
 fn identities_line(identities: &IdentitySummary) -> String {
     let conserved = if identities.conserved {
-        format!("conserved quantities drift {}", number(identities.conservation_drift))
+        let quantities = if identities.n_conserved == 1 { "quantity drifts" } else { "quantities drift" };
+        format!("{} conserved {quantities} {}", identities.n_conserved, number(identities.conservation_drift))
     } else {
-        "nothing conserved by this activation".to_owned()
+        format!("nothing conserved: {}", identities.none_conserved_because.as_deref().unwrap_or("no such law"))
     };
     let displacement = if identities.displacement_bound_ok { "kept" } else { "BROKEN" };
     format!("energy defect {}; {conserved}; displacement bound {displacement}", number(identities.energy_defect))

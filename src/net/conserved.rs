@@ -26,6 +26,38 @@ impl Law {
     }
 }
 
+/// Why a network has no law of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLaw {
+    /// σ(cz) ≠ cσ(z) for some c > 0.
+    Activation,
+    /// There is nothing between the first weights and the outputs.
+    NoHiddenUnits,
+    /// Every hidden channel is added to something else before it meets weights, or has something added to it.
+    Sums,
+}
+
+impl NoLaw {
+    /// The reason in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Activation => "the activation is not positively homogeneous",
+            Self::NoHiddenUnits => "there are no hidden units",
+            Self::Sums => "skip connections add to every hidden unit, so that no rescaling can be undone",
+        }
+    }
+}
+
+/// Why [`laws`] is empty; `None` where it is not.
+pub fn no_law(network: &Network, laws: &[Law]) -> Option<NoLaw> {
+    match laws {
+        [_, ..] => None,
+        _ if network.n_hidden() == 0 => Some(NoLaw::NoHiddenUnits),
+        _ if !network.activation().is_positively_homogeneous() => Some(NoLaw::Activation),
+        _ => Some(NoLaw::Sums),
+    }
+}
+
 /// All laws of this kind, layer by layer; none when the activation is not positively homogeneous.
 pub fn laws(network: &Network) -> Vec<Law> {
     if !network.activation().is_positively_homogeneous() {

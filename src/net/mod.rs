@@ -13,7 +13,7 @@ pub mod tensor;
 
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
 pub use architecture::ArchitectureError;
-pub use conserved::{Law, laws};
+pub use conserved::{Law, NoLaw, laws, no_law};
 pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, switch_gram};
 pub use layer::{Bias, Layer};
 pub use network::{Composer, Features, LayerPlan, Network, Place};

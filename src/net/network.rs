@@ -21,6 +21,7 @@ pub struct Network {
     n_nodes: Option<usize>,
     /// Position of each output among the targets of a sample, where that is not its own index.
     output_order: Option<Vec<usize>>,
+    symbols: String,
     formula: String,
 }
 
@@ -85,7 +86,12 @@ impl Network {
         self.n_parameters
     }
 
-    /// P as a sum over layers, in the words of the architecture.
+    /// P in the symbols of the architecture, such as `Σ N_l (N_{l−1} + 1)`.
+    pub fn symbols(&self) -> &str {
+        &self.symbols
+    }
+
+    /// P as a sum over layers with their sizes: rows × (columns + biases), and learned slopes.
     pub fn formula(&self) -> &str {
         &self.formula
     }
@@ -187,6 +193,8 @@ pub struct Composer {
     pub n_nodes: Option<usize>,
     /// See [`Network::output_order`].
     pub output_order: Option<Vec<usize>>,
+    /// See [`Network::symbols`]; learned slopes are added to it.
+    pub symbols: String,
 }
 
 impl Composer {
@@ -199,6 +207,7 @@ impl Composer {
             n_parameters: 0,
             n_nodes: None,
             output_order: None,
+            symbols: String::new(),
         }
     }
 
@@ -216,14 +225,17 @@ impl Composer {
     /// Adds the last layer.
     pub fn finish(mut self, plan: LayerPlan) -> Network {
         self.add(plan, true);
-        let Self { activation, widths, layers, n_parameters, n_nodes, output_order } = self;
+        let Self { activation, widths, layers, n_parameters, n_nodes, output_order, mut symbols } = self;
         let reads = |layer: &Layer, k: usize| {
             layer.map.sources().contains(&k) || layer.skip.as_ref().is_some_and(|s| s.sources().contains(&k))
         };
         let readers =
             (1..layers.len()).map(|k| (0..layers.len()).filter(|&l| reads(&layers[l], k)).collect()).collect();
+        if layers.iter().any(|layer| layer.slope.is_some()) {
+            symbols += " + 1 per hidden layer";
+        }
         let formula = formula(&layers);
-        Network { widths, layers, activation, n_parameters, readers, n_nodes, output_order, formula }
+        Network { widths, layers, activation, n_parameters, readers, n_nodes, output_order, symbols, formula }
     }
 
     fn add(&mut self, plan: LayerPlan, is_last: bool) {

@@ -4,7 +4,7 @@
 //! Conservation for positively homogeneous σ: for each hidden unit ‖incoming weights‖² + bias² − ‖outgoing weights‖² is constant,
 //! through crossings and slides; see [`crate::net::conserved`] for shared weights and for units without such a law.
 
-use crate::net::{Law, Network, laws};
+use crate::net::{Law, Network, NoLaw, laws, no_law};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
 const DISPLACEMENT_TOL: f64 = 1e-6;
@@ -28,6 +28,8 @@ pub struct IdentityReport {
     /// Number of quantities that a rescaling symmetry conserves: one per hidden unit of a dense network with a positively homogeneous
     /// activation, fewer or none elsewhere.
     pub n_conserved: usize,
+    /// Why there is none; `None` where there are some.
+    pub no_law: Option<NoLaw>,
     /// Largest change of one of them, relative to the largest one at the start (at least 1e-300); `None` when there is none.
     pub conservation_drift: Option<f64>,
     /// Whether the displacement bound held at every sample.
@@ -46,6 +48,7 @@ impl Identities {
         let report = IdentityReport {
             energy_defect: 0.0,
             n_conserved: laws.len(),
+            no_law: no_law(network, &laws),
             conservation_drift: (!laws.is_empty()).then_some(0.0),
             displacement_bound_ok: true,
             displacement_worst_ratio: 0.0,

@@ -148,6 +148,7 @@ impl<'a> Monitor<'a> {
         let empty = IdentityReport {
             energy_defect: 0.0,
             n_conserved: 0,
+            no_law: None,
             conservation_drift: None,
             displacement_bound_ok: true,
             displacement_worst_ratio: 0.0,

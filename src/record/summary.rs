@@ -191,8 +191,14 @@ pub struct WorkSummary {
 pub struct IdentitySummary {
     /// Largest |L(0) − L(t) − ∫‖∇L‖²| / L(0).
     pub energy_defect: Option<f64>,
-    /// Whether the activation conserves ‖w_in‖² + b² − ‖w_out‖² of each hidden unit.
+    /// Whether ‖w_in‖² + b² − ‖w_out‖² is conserved for some hidden channel.
     pub conserved: bool,
+    /// For how many.
+    #[serde(default)]
+    pub n_conserved: usize,
+    /// Why for none: what in the architecture or the activation forbids such a law.
+    #[serde(default)]
+    pub none_conserved_because: Option<String>,
     /// Largest relative change of those; null where nothing is conserved.
     pub conservation_drift: Option<f64>,
     /// Whether ‖θ(t) − θ_0‖² ≤ t·(L(0) − L(t)) held throughout.

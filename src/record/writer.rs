@@ -372,7 +372,9 @@ fn work_summary(stats: &Stats) -> WorkSummary {
 fn identity_summary(report: &IdentityReport) -> IdentitySummary {
     IdentitySummary {
         energy_defect: finite(report.energy_defect),
-        conserved: report.conservation_drift.is_some(),
+        conserved: report.n_conserved > 0,
+        n_conserved: report.n_conserved,
+        none_conserved_because: report.no_law.map(|reason| reason.as_str().to_owned()),
         conservation_drift: report.conservation_drift.and_then(finite),
         displacement_bound_ok: report.displacement_bound_ok,
         displacement_worst_ratio: finite(report.displacement_worst_ratio),

@@ -61,19 +61,20 @@ fn data(report: &mut Report, place: &str, x: &[Vec<f64>], y: &[Vec<f64>]) -> Opt
 }
 
 fn note<T>(report: &mut Report, result: Result<T, ArchitectureError>) -> Option<T> {
-    match result {
-        Ok(value) => Some(value),
-        Err(error) => {
-            // Widths have been checked before there were data.
-            for misfit in error.misfits.into_iter().filter(|misfit| !misfit.field.starts_with("hidden")) {
-                // What is said of a part that has no place of its own belongs to the section.
-                let (field, part) = misfit.field.split_once(' ').unwrap_or((&misfit.field, ""));
-                let found = if part.is_empty() { misfit.found } else { format!("{} ({part})", misfit.found) };
-                report.require(false, &format!("network.{field}"), &misfit.expected, found);
-            }
-            None
+    note_at(report, result, |field| if field.is_empty() { "network".to_owned() } else { format!("network.{field}") })
+}
+
+/// Notes misfits at the paths of their fields.
+fn note_at<T>(report: &mut Report, result: Result<T, ArchitectureError>, path: impl Fn(&str) -> String) -> Option<T> {
+    let n_faults = report.faults.len();
+    for misfit in result.as_ref().err().map_or(&[][..], |error| &error.misfits) {
+        let path = path(&misfit.field);
+        // Some has been seen before there were data.
+        if report.faults[..n_faults].iter().all(|fault| fault.path != path) {
+            report.require(false, &path, &misfit.expected, &misfit.found);
         }
     }
+    result.ok()
 }
 
 /// Networks whose samples are plain rows.
@@ -91,8 +92,8 @@ fn plain(report: &mut Report, spec: &NetworkSpec, data: &Data, activation: Activ
             architecture::siamese(n_in, hidden, n_out, head, *bias, activation)
         }
         NetworkSpec::Conv { shape, layers, hidden, bias } => {
-            let stages =
-                layers.iter().enumerate().map(|(k, spec)| stage(report, k, spec)).collect::<Option<Vec<_>>>()?;
+            let stages: Vec<_> = layers.iter().enumerate().map(|(k, spec)| stage(report, k, spec)).collect();
+            let stages = stages.into_iter().collect::<Option<Vec<_>>>()?;
             architecture::conv(shape, n_in, &stages, hidden, n_out, *bias, activation)
         }
         NetworkSpec::ConvResidual { shape, channels, kernel, blocks, bias } => {
@@ -213,7 +214,14 @@ impl GraphSection<'_> {
             };
             let found = format!("{:?} values per graph", raw.y.shape);
             report.require(fits && n_nodes > 0, raw.place, &expected, found);
-            return (fits && n_nodes > 0).then(|| Grouped { x: raw.x.rows.clone(), y: raw.y.rows.clone(), n_nodes });
+            let agrees = self.nodes == 0 || self.nodes == n_nodes;
+            let expected = format!("{n_nodes} nodes per graph as in the data, or no such field");
+            report.require(agrees, "network.nodes", &expected, self.nodes);
+            return (fits && agrees && n_nodes > 0).then(|| Grouped {
+                x: raw.x.rows.clone(),
+                y: raw.y.rows.clone(),
+                n_nodes,
+            });
         }
         if has_readout {
             let expected = "graphs as [graph][node][feature] in the data, since there is a readout";
@@ -270,6 +278,11 @@ impl GraphSection<'_> {
                 return None;
             }
         };
+        if m != width || m == 0 {
+            let expected = "a square matrix with a row and a column for each node";
+            report.require(false, PLACE, expected, format!("{m} x {width} entries"));
+            return None;
+        }
         let matrix = |k: usize| values[k * m * width..(k + 1) * m * width].chunks(width).map(<[f64]>::to_vec).collect();
         Some((0..count).map(matrix).collect())
     }
@@ -282,20 +295,37 @@ impl GraphSection<'_> {
         x: &[Vec<f64>],
         n_nodes: usize,
     ) -> Option<Vec<Graph>> {
-        if let AdjacencySpec::Knn(k) = self.adjacency {
+        const PLACE: &str = "network.adjacency[0]";
+        if let AdjacencySpec::Knn(k) = *self.adjacency {
+            let expected = format!("at least 1 neighbour and fewer than there are nodes, {n_nodes}");
+            report.require(k >= 1 && k < n_nodes, PLACE, &expected, k);
+            if k == 0 || k >= n_nodes {
+                return None;
+            }
             let n_features = x[0].len() / n_nodes;
             let neighbours = |row: &Vec<f64>| {
                 let points: Vec<&[f64]> = row.chunks(n_features).collect();
-                Graph::nearest_neighbours(&points, *k)
+                Graph::nearest_neighbours(&points, k)
             };
             return note(report, x.iter().map(neighbours).collect());
         }
-        let graphs: Vec<Graph> = note(report, matrices?.into_iter().map(Graph::new).collect())?;
+        let matrices = matrices?;
+        let n_matrices = matrices.len();
+        let n_faults = report.faults.len();
+        let mut graphs = Vec::with_capacity(n_matrices);
+        for (k, matrix) in matrices.into_iter().enumerate() {
+            let list = if n_matrices > 1 { format!("{PLACE}[{k}]") } else { PLACE.to_owned() };
+            let path = |field: &str| field.replacen("adjacency", &list, 1);
+            graphs.extend(note_at(report, Graph::new(matrix), path));
+        }
+        if report.faults.len() > n_faults {
+            return None;
+        }
         let (count, found) = (graphs.len(), graphs[0].n_nodes());
         let expected = format!("{n_nodes} nodes as in the data");
-        report.require(found == n_nodes, "network.adjacency", &expected, format!("{found} rows"));
+        report.require(found == n_nodes, PLACE, &expected, format!("{found} x {found} entries"));
         let expected = format!("one matrix, or {} as there are graphs", x.len());
-        report.require(count == 1 || count == x.len(), "network.adjacency", &expected, count);
+        report.require(count == 1 || count == x.len(), PLACE, &expected, count);
         (found == n_nodes && (count == 1 || count == x.len())).then_some(graphs)
     }
 }

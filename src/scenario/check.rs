@@ -121,6 +121,11 @@ impl Report<'_> {
         for (l, &width) in hidden.iter().enumerate() {
             self.require(width >= 1, &format!("network.hidden[{l}]"), "at least 1 unit", width);
         }
+        match network {
+            NetworkSpec::GraphConv { exponent, .. } => self.require_finite("network.exponent", *exponent),
+            NetworkSpec::Chebyshev { order, .. } => self.require(*order >= 1, "network.order", "at least 1", order),
+            _ => {}
+        }
     }
 
     pub fn initial(&mut self, initial: &InitialSpec) {

@@ -42,6 +42,18 @@ pub fn embedded() -> &'static [Embedded] {
         "piecewise-polynomial",
         "many-breakpoints",
         "iris-classification",
+        "residual",
+        "graph-conv",
+        "graph-readout",
+        "chebyshev",
+        "graph-conv-morris",
+        "conv",
+        "conv-1d",
+        "conv-residual",
+        "unet",
+        "mobile-net",
+        "siamese",
+        "polynomial",
     ]
 }
 

@@ -173,11 +173,26 @@ pub(super) fn read_matrix(report: &mut Report, path: &str, file: &str, bytes: &[
         return read_npy(report, path, file, bytes);
     }
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).has_headers(false).from_reader(bytes);
-    match reader.deserialize::<Vec<f64>>().collect::<Result<Vec<_>, _>>() {
-        Ok(rows) => Some(Table::of_rows(rows)),
-        Err(error) => {
-            report.push(path, FaultKind::File { file: file.to_owned(), reason: error.to_string() });
-            None
+    let mut rows = Vec::new();
+    let mut failed = |reason: String| report.push(path, FaultKind::File { file: file.to_owned(), reason });
+    for record in reader.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                failed(error.to_string());
+                return None;
+            }
+        };
+        let mut row = Vec::with_capacity(record.len());
+        for (k, text) in record.iter().enumerate() {
+            let Ok(value) = text.parse() else {
+                let line = record.position().map_or(0, csv::Position::line);
+                failed(format!("line {line}, column {}: expected a number, found `{text}`", k + 1));
+                return None;
+            };
+            row.push(value);
         }
+        rows.push(row);
     }
+    Some(Table::of_rows(rows))
 }

@@ -1,6 +1,6 @@
 //! Fully connected layers.
 
-use super::{ArchitectureError, Checks, shared};
+use super::{ArchitectureError, Checks, count, one, shared};
 use crate::net::activation::Activation;
 use crate::net::layer::Bias;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
@@ -20,8 +20,14 @@ pub fn dense(
     let mut checks = Checks::default();
     checks.units(hidden);
     checks.done()?;
-    let composer = Composer::new(n_inputs, activation);
+    let mut composer = Composer::new(n_inputs, activation);
+    composer.symbols = layer_symbols(bias);
     Ok(head(composer, Tensor::of(0, &[n_inputs], |i| i), hidden, n_outputs, shared(bias)))
+}
+
+/// The parameters of dense layers in symbols.
+pub(super) fn layer_symbols(bias: bool) -> String {
+    format!("Σ {}", count("N_l", "N_{l−1}", one(bias)))
 }
 
 /// Dense layers on top of `below`, the last of them the output.

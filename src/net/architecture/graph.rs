@@ -1,6 +1,6 @@
 //! Networks on graphs: every layer mixes the features of each node with those of its neighbours, with weights that all nodes share.
 
-use super::{ArchitectureError, Checks};
+use super::{ArchitectureError, Checks, count};
 use crate::net::activation::Activation;
 use crate::net::layer::Bias;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
@@ -22,21 +22,21 @@ impl Graph {
         let mut checks = Checks::default();
         let m = adjacency.len();
         checks.require(m >= 1, "adjacency", "at least one node", "none");
-        let field = |i: usize| format!("adjacency row {i}");
         for (i, row) in adjacency.iter().enumerate() {
-            checks.require(row.len() == m, field(i), format!("{m} entries, one per node"), row.len());
+            checks.require(row.len() == m, format!("adjacency[{i}]"), format!("{m} entries, one per node"), row.len());
         }
         checks.done()?;
         let mut checks = Checks::default();
         for (i, row) in adjacency.iter().enumerate() {
-            for (j, (&value, mirror)) in row.iter().zip(&adjacency).enumerate().take(i + 1) {
+            for (j, (&value, mirror)) in row.iter().zip(&adjacency).enumerate() {
+                let field = || format!("adjacency[{i}][{j}]");
                 let mirrored = mirror[i];
                 let is_weight = value >= 0.0 && value.is_finite();
-                let found = format!("{value} in column {j}");
-                checks.require(is_weight, field(i), "finite entries of at least 0", &found);
-                checks.require(i != j || value == 0.0, field(i), "no self-loop (they are added)", &found);
-                let expected = format!("a symmetric matrix: {mirrored} in column {j}, as in row {j}, column {i}");
-                checks.require(value == mirrored || !is_weight, field(i), expected, value);
+                checks.require(is_weight, field(), "a finite number of at least 0", value);
+                let expected = "0 on the diagonal: self-loops are added by the layers that need them";
+                checks.require(i != j || value == 0.0 || !is_weight, field(), expected, value);
+                let expected = format!("{mirrored}, as in row {j}, column {i}: the matrix has to be symmetric");
+                checks.require(j > i || value == mirrored || !is_weight, field(), expected, value);
             }
         }
         checks.0.truncate(5);
@@ -209,6 +209,7 @@ pub fn graph_network(
     };
     let mut composer = Composer::new(m * n_features, activation);
     composer.n_nodes = Some(m);
+    composer.symbols = symbols(form, bias, readout);
     let mut nodes = Tensor::of(0, &[m, n_features], |i| i);
     for &width in hidden {
         let source = composer.hidden(layer(mixed(&nodes), width, node_bias));
@@ -224,6 +225,25 @@ pub fn graph_network(
     let read = top.combined(&(0..graphs.len()).map(summing).collect::<Vec<Vec<f64>>>());
     let bias = if bias == NodeBias::None { Bias::None } else { Bias::Shared };
     Ok(composer.finish(layer(read, n_outputs, bias)))
+}
+
+/// P in symbols, with m nodes per graph.
+fn symbols(form: GraphForm, bias: NodeBias, readout: Readout) -> String {
+    let columns = match form {
+        GraphForm::Kipf { .. } => "N_{l−1}",
+        GraphForm::Chebyshev { .. } => "K N_{l−1}",
+        GraphForm::Morris => "2 N_{l−1}",
+    };
+    match (bias, readout) {
+        (NodeBias::None, _) => format!("Σ {}", count("N_l", columns, "")),
+        (NodeBias::Shared, _) => format!("Σ {}", count("N_l", columns, "1")),
+        (NodeBias::PerNode, Readout::Nodes) => format!("Σ {}", count("N_l", columns, "m")),
+        // Behind a readout there are no nodes left.
+        (NodeBias::PerNode, Readout::Mean | Readout::Sum) => {
+            let last = count("N_L", &columns.replace('l', "L"), "1");
+            format!("Σ {} (l < L) + {last}", count("N_l", columns, "m"))
+        }
+    }
 }
 
 /// T_0 X, …, T_{K−1} X for T_k(M) with T_0 = I, T_1 = M, T_k = 2M T_{k−1} − T_{k−2}.

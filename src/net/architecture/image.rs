@@ -2,7 +2,7 @@
 //!
 //! Signals (one spatial dimension) are images of one row, so that everything is written once.
 
-use super::{ArchitectureError, Checks, Misfit};
+use super::{ArchitectureError, Checks, Misfit, count, one};
 use crate::net::layer::Bias;
 use crate::net::network::{Composer, Features, LayerPlan};
 use crate::net::tensor::{Tensor, Window};
@@ -29,12 +29,19 @@ impl Frame {
                 return Err(checks.done().expect_err("a misfit has been noted"));
             }
         };
-        let count: usize = shape.iter().product();
+        let count = shape.iter().try_fold(1, |count: usize, &extent| count.checked_mul(extent));
+        let shown = count.map_or("too many".to_owned(), |count| count.to_string());
         let mut checks = Checks::default();
         let expected = format!("a shape of {n_inputs} values, one for each input of a sample");
-        checks.require(count == n_inputs && count > 0, "shape", expected, format!("{shape:?}, which has {count}"));
+        checks.require(count == Some(n_inputs), "shape", expected, format!("{shape:?}, which has {shown}"));
         checks.done()?;
         Ok(frame)
+    }
+
+    /// The parameters of a convolution in symbols.
+    pub fn symbols(&self, n_out: &str, n_in: &str, bias: bool) -> String {
+        let kernel = if self.is_signal { "k" } else { "k_1 k_2" };
+        count(n_out, &format!("{n_in} {kernel}"), one(bias))
     }
 
     /// The data.
@@ -43,7 +50,7 @@ impl Frame {
     }
 
     /// A value per spatial dimension; for a signal the first dimension gets `flat`. One value stands for all dimensions.
-    pub fn spread(&self, values: &[usize], flat: usize, field: &str) -> Result<[usize; 2], Misfit> {
+    pub fn spread(&self, values: &[usize], flat: usize, field: &str) -> Result<[usize; 2], ArchitectureError> {
         match (values, self.is_signal) {
             ([one], true) => Ok([flat, *one]),
             ([one], false) => Ok([*one, *one]),
@@ -51,7 +58,7 @@ impl Frame {
             _ => {
                 let expected = if self.is_signal { "one number in [..]" } else { "one or two numbers in [..]" };
                 let (field, found) = (field.to_owned(), format!("{values:?}"));
-                Err(Misfit { field, expected: expected.to_owned(), found })
+                Err(ArchitectureError { misfits: vec![Misfit { field, expected: expected.to_owned(), found }] })
             }
         }
     }

@@ -34,9 +34,9 @@ pub struct ArchitectureError {
 
 /// One size that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{field}: expected {expected}, found {found}")]
+#[error("{}expected {expected}, found {found}", if .field.is_empty() { String::new() } else { format!("{field}: ") })]
 pub struct Misfit {
-    /// The argument it concerns, such as `hidden[1]`.
+    /// The argument it concerns, such as `hidden[1]`; empty for how the data go with the whole.
     pub field: String,
     /// What would fit.
     pub expected: String,
@@ -55,6 +55,11 @@ impl Checks {
         }
     }
 
+    /// Notes the misfits of a failure.
+    fn absorb<T>(&mut self, result: Result<T, ArchitectureError>) -> Option<T> {
+        result.map_err(|error| self.0.extend(error.misfits)).ok()
+    }
+
     fn units(&mut self, hidden: &[usize]) {
         for (l, &width) in hidden.iter().enumerate() {
             self.require(width >= 1, format!("hidden[{l}]"), "at least 1 unit", width);
@@ -64,6 +69,20 @@ impl Checks {
     fn done(self) -> Result<(), ArchitectureError> {
         if self.0.is_empty() { Ok(()) } else { Err(ArchitectureError { misfits: self.0 }) }
     }
+}
+
+/// `rows (columns + biases)` in symbols; `biases` is empty where there are none.
+fn count(rows: &str, columns: &str, biases: &str) -> String {
+    match (biases, columns.contains(" + ")) {
+        ("", true) => format!("{rows} ({columns})"),
+        ("", false) => format!("{rows} {columns}"),
+        _ => format!("{rows} ({columns} + {biases})"),
+    }
+}
+
+/// One bias per channel in symbols, or nothing.
+fn one(bias: bool) -> &'static str {
+    if bias { "1" } else { "" }
 }
 
 /// Shared biases or none.

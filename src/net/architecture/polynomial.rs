@@ -1,6 +1,6 @@
 //! Layers that are quadratic in their input and linear in their parameters: the paper's "polynomial layers" beyond affine ones.
 
-use super::{ArchitectureError, Checks, shared};
+use super::{ArchitectureError, Checks, count, one, shared};
 use crate::net::activation::Activation;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
 use crate::net::tensor::Tensor;
@@ -20,6 +20,7 @@ pub fn polynomial(
     checks.units(hidden);
     checks.done()?;
     let mut composer = Composer::new(n_inputs, activation);
+    composer.symbols = format!("Σ {}", count("N_l", "N_{l−1} + N_{l−1} (N_{l−1} + 1)/2", one(bias)));
     let plan = |source: usize, width: usize, n_out: usize| {
         let entries = Tensor::of(source, &[width], |i| i).into_entries();
         let pairs = (0..width).flat_map(|i| (i..width).map(move |j| (i, j))).collect();

@@ -19,10 +19,11 @@ pub fn residual(
 ) -> Result<Network, ArchitectureError> {
     let mut checks = Checks::default();
     checks.require(n_layers >= 1, "layers", "at least 1 layer", n_layers);
-    let expected = format!("as many targets as inputs ({n_inputs}), since every layer adds to its input");
-    checks.require(n_inputs == n_outputs, "layers", expected, format!("{n_outputs} targets"));
+    let expected = format!("data with as many targets as inputs ({n_inputs}), since every layer adds to its input");
+    checks.require(n_inputs == n_outputs, "", expected, format!("{n_outputs} targets"));
     checks.done()?;
     let mut composer = Composer::new(n_inputs, activation);
+    composer.symbols = if bias { "L (N² + N)" } else { "L N²" }.to_owned();
     let plan = |below: Tensor| {
         let features = Features::Linear(below.entries().to_vec());
         LayerPlan { skip: Some(below), ..LayerPlan::plain(features, n_inputs, shared(bias)) }

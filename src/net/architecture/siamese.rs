@@ -1,6 +1,7 @@
 //! Siamese networks: two inputs through the same weights, and a head on what comes out (Bromley et al. 1993).
 
-use super::{ArchitectureError, Checks, shared};
+use super::dense::layer_symbols;
+use super::{ArchitectureError, Checks, count, one, shared};
 use crate::net::activation::Activation;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
 use crate::net::tensor::Tensor;
@@ -29,9 +30,17 @@ pub fn siamese(
     let mut checks = Checks::default();
     checks.units(hidden);
     let expected = "data in pairs: an even number of inputs, those of the first and then those of the second";
-    checks.require(n_inputs.is_multiple_of(2), "head", expected, format!("{n_inputs} inputs"));
+    checks.require(n_inputs.is_multiple_of(2), "", expected, format!("{n_inputs} inputs"));
     checks.done()?;
     let mut composer = Composer::new(n_inputs, activation);
+    let last = match head {
+        SiameseHead::SquaredDifference => "N_{L−1}",
+        SiameseHead::Bilinear => "N_{L−1}²",
+    };
+    composer.symbols = count("N_L", last, one(bias));
+    if !hidden.is_empty() {
+        composer.symbols = format!("{} (l < L) + {}", layer_symbols(bias), composer.symbols);
+    }
     let (mut source, mut width) = (0, n_inputs / 2);
     for &n_out in hidden {
         let features = Features::Linear(Tensor::of(source, &[2, width], |i| i).into_entries());

@@ -2,7 +2,7 @@
 
 use super::conv::odd_kernel;
 use super::image::{Frame, Kernel, convolution, hidden_image, same};
-use super::{ArchitectureError, Checks, shared};
+use super::{ArchitectureError, Checks, count, one, shared};
 use crate::net::activation::Activation;
 use crate::net::network::{Composer, Features, LayerPlan, Network};
 use crate::net::tensor::{Tensor, Window};
@@ -34,10 +34,14 @@ pub fn unet(
     activation: Activation,
 ) -> Result<Network, ArchitectureError> {
     let frame = Frame::new(shape, n_inputs)?;
-    let window = same(odd_kernel(&frame, kernel, "kernel")?);
     let factor = if frame.is_signal { [1, 2] } else { [2, 2] };
-    check(&frame, channels, factor, n_outputs)?;
+    let mut checks = Checks::default();
+    let kernel = checks.absorb(odd_kernel(&frame, kernel, "kernel"));
+    checks.absorb(check(&frame, channels, factor, n_outputs));
+    checks.done()?;
+    let window = same(kernel.expect("what is wrong with it has been returned"));
     let mut composer = Composer::new(n_inputs, activation);
+    composer.symbols = symbols(&frame, channels.len(), up, bias);
     let bias = shared(bias);
     let conv = |composer: &mut Composer, image: &Tensor, n_out: usize| {
         let (plan, size) = convolution(image, Kernel { n_out, window, groups: 1, bias });
@@ -77,6 +81,23 @@ pub fn unet(
     Ok(composer.finish(plan))
 }
 
+/// P in symbols, with C_0 channels in the data, C_l at level l of L, and C outputs per pixel.
+fn symbols(frame: &Frame, n_levels: usize, up: Upsampling, bias: bool) -> String {
+    let mut parts = vec![format!("Σ {}", frame.symbols("C_l", "C_{l−1}", bias))];
+    if n_levels > 1 {
+        let doubled = if frame.is_signal { "2 C_{l+1}" } else { "4 C_{l+1}" };
+        let up = match up {
+            Upsampling::Nearest => frame.symbols("C_l", "(C_l + C_{l+1})", bias),
+            Upsampling::Transposed => {
+                format!("[{} + {}]", count("C_l", doubled, one(bias)), frame.symbols("C_l", "2 C_l", bias))
+            }
+        };
+        parts.push(format!("Σ {up} (l < L)"));
+    }
+    parts.push(count("C", "C_1", one(bias)));
+    parts.join(" + ")
+}
+
 fn check(frame: &Frame, channels: &[usize], factor: [usize; 2], n_outputs: usize) -> Result<(), ArchitectureError> {
     let mut checks = Checks::default();
     checks.require(!channels.is_empty(), "channels", "at least one level", "none");
@@ -88,7 +109,8 @@ fn check(frame: &Frame, channels: &[usize], factor: [usize; 2], n_outputs: usize
     let is_divisible =
         |d: usize| factor[d].checked_pow(n_halvings).is_some_and(|divisor| size[d].is_multiple_of(divisor));
     let shown = if frame.is_signal { format!("{}", size[1]) } else { format!("{} x {}", size[0], size[1]) };
-    let expected = format!("a size that can be halved {n_halvings} times, once per level below the first");
+    let times = if n_halvings == 1 { "once".to_owned() } else { format!("{n_halvings} times") };
+    let expected = format!("a size that can be halved {times}, for {} levels", channels.len());
     checks.require(is_divisible(0) && is_divisible(1), "shape", expected, shown);
     let n_pixels = size[0] * size[1];
     let expected = format!("a multiple of {n_pixels} targets, whole images of the size of the data");
