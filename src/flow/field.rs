@@ -1,10 +1,12 @@
 //! θ̇ = −∇L(θ), L = Σ_j ℓ(f(x_j), y_j), as a [`PiecewiseField`].
 //!
-//! One switch per hidden unit and (distinct) sample: its pre-activation, with the activation's breakpoints. Sliding units are held
-//! by [`SlideSystem`]; their effective slopes δ/μ lie between the one-sided slopes while the slide lasts.
+//! One switch per hidden unit and (distinct) sample: its pre-activation, with the activation's breakpoints; units whose pre-activations
+//! coincide for every θ share one ([`Switches`]). Sliding units are held by [`SlideSystem`]; their effective slopes δ/μ lie between the
+//! one-sided slopes while the slide lasts.
 
 use super::linearise::LowRank;
 use super::sliding::{SlideSystem, TangentBuffers};
+use super::switches::Switches;
 use crate::data::{Data, MergedData};
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Forward, Held, Network};
@@ -23,9 +25,13 @@ const MU_NOISE: f64 = 1e-3;
 pub struct FlowField {
     batch: Arc<Batch>,
     data: Arc<MergedData>,
+    switches: Arc<Switches>,
     loss: Loss,
     theta: Vec<f64>,
     contacts: Vec<Contact>,
+    /// Pieces of all pre-activations, where some share a switch; and values of the switches in that case.
+    pieces: Vec<u16>,
+    values: Vec<f64>,
     held: Vec<Held>,
     forward: Forward,
     backward: Backward,
@@ -74,14 +80,19 @@ impl FlowField {
             let rows = merged.y.chunks_exact(merged.n_outputs);
             merged.y = rows.flat_map(|row| order.iter().map(|&k| row[k])).collect();
         }
-        Self::with(Arc::new(Batch::new(network, merged.x.clone())), Arc::new(merged), loss)
+        let batch = Batch::new(network, merged.x.clone());
+        let switches = Switches::new(&batch);
+        Self::with(Arc::new(batch), Arc::new(merged), Arc::new(switches), loss)
     }
 
-    fn with(batch: Arc<Batch>, data: Arc<MergedData>, loss: Loss) -> Self {
+    fn with(batch: Arc<Batch>, data: Arc<MergedData>, switches: Arc<Switches>, loss: Loss) -> Self {
         let n_hidden = batch.network().n_hidden();
         Self {
             theta: Vec::new(),
             contacts: Vec::new(),
+            pieces: Vec::new(),
+            values: Vec::new(),
+            switches,
             held: Vec::new(),
             forward: Forward::default(),
             backward: Backward::default(),
@@ -109,6 +120,11 @@ impl FlowField {
         &self.batch
     }
 
+    /// Which pre-activations share a switch.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
     /// The merged data.
     pub fn data(&self) -> &MergedData {
         &self.data
@@ -129,8 +145,8 @@ impl FlowField {
     /// L at `theta` in `mode`, from a forward pass alone.
     pub fn loss_at(&mut self, theta: &[f64], mode: &Mode) -> f64 {
         let (_, forward, held) = &mut self.projection;
-        hold(&self.batch, theta, mode.sliding(), held);
-        self.batch.forward(theta, mode.pieces(), held, forward);
+        hold(&self.batch, &self.switches, theta, mode.sliding(), held);
+        self.batch.forward(theta, self.switches.pieces(mode, &mut self.pieces), held, forward);
         let f = std::mem::take(&mut forward.f);
         let loss = self.loss_of(&f);
         self.projection.1.f = f;
@@ -170,18 +186,23 @@ impl FlowField {
     /// *(last)* σ′ of all switches, with effective slopes s* = δ/μ in place of 0 at sliding units, as the Gram matrix G_s needs them.
     pub fn effective_slopes(&self, out: &mut Vec<f64>) {
         out.clone_from(&self.forward.slope);
-        for &(j, delta) in &self.delta {
-            let layer = self.batch.layer_of(j);
-            let (low, high) = self.one_sided_slopes(layer, self.held_breakpoint(j));
-            let s = delta / self.backward.mu[j];
+        for (contact, &(first, delta)) in self.contacts.iter().zip(&self.delta) {
+            let layer = self.batch.layer_of(first);
+            let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
+            let s = delta / self.mu(contact.switch);
             // μ = 0 means that no slope changes anything upstream; any admissible one does.
-            out[j] = if s.is_finite() { s.clamp(low.min(high), low.max(high)) } else { 0.5 * (low + high) };
+            let s = if s.is_finite() { s.clamp(low.min(high), low.max(high)) } else { 0.5 * (low + high) };
+            self.switches.members(contact.switch).iter().for_each(|&j| out[j] = s);
         }
     }
 
-    fn held_breakpoint(&self, switch: usize) -> u16 {
-        let at = self.contacts.binary_search_by_key(&switch, |c| c.switch);
-        self.contacts[at.expect("every slide seed belongs to a held contact")].breakpoint
+    /// *(last)* ∂L/∂a of a switch: the sum over its members.
+    fn mu(&self, switch: usize) -> f64 {
+        self.switches.members(switch).iter().map(|&j| self.backward.mu[j]).sum()
+    }
+
+    fn layer_of(&self, switch: usize) -> usize {
+        self.batch.layer_of(self.switches.first(switch))
     }
 
     fn one_sided_slopes(&self, layer: usize, breakpoint: u16) -> (f64, f64) {
@@ -191,15 +212,19 @@ impl FlowField {
     }
 }
 
-/// The units of `contacts` as held units with their constant outputs.
-pub(super) fn hold(batch: &Batch, theta: &[f64], contacts: &[Contact], held: &mut Vec<Held>) {
+/// The units of `contacts` as held units with their constant outputs, sorted.
+pub(super) fn hold(batch: &Batch, switches: &Switches, theta: &[f64], contacts: &[Contact], held: &mut Vec<Held>) {
     let breakpoints = batch.network().activation().breakpoints();
     held.clear();
-    held.extend(contacts.iter().map(|c| {
+    for c in contacts {
         let at = breakpoints[usize::from(c.breakpoint)];
-        let output = batch.activation_at(theta, batch.layer_of(c.switch), c.breakpoint, at).0;
-        Held { index: c.switch, output }
-    }));
+        let layer = batch.layer_of(switches.first(c.switch));
+        let output = batch.activation_at(theta, layer, c.breakpoint, at).0;
+        held.extend(switches.members(c.switch).iter().map(|&index| Held { index, output }));
+    }
+    if !switches.are_single() {
+        held.sort_by_key(|h| h.index);
+    }
 }
 
 impl Snapshot for FlowField {
@@ -214,7 +239,8 @@ impl Snapshot for FlowField {
             layer_scale: self.layer_scale.clone(),
             layer_mu: self.layer_mu.clone(),
             largest_term: self.largest_term,
-            ..Self::with(self.batch.clone(), self.data.clone(), self.loss)
+            values: self.values.clone(),
+            ..Self::with(self.batch.clone(), self.data.clone(), self.switches.clone(), self.loss)
         }
     }
 }
@@ -225,7 +251,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn n_switches(&self) -> usize {
-        self.batch.n_switches()
+        self.switches.len()
     }
 
     fn breakpoints(&self, _switch: usize) -> &[f64] {
@@ -242,7 +268,7 @@ impl PiecewiseField for FlowField {
                 pieces[j] = breakpoints.partition_point(|&b| b <= self.forward.z[j]) as u16;
             }
         }
-        Mode::new(pieces)
+        Mode::new((0..self.switches.len()).map(|switch| pieces[self.switches.first(switch)]).collect())
     }
 
     fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite> {
@@ -252,13 +278,17 @@ impl PiecewiseField for FlowField {
         self.theta.extend_from_slice(y);
         self.contacts.clear();
         self.contacts.extend_from_slice(mode.sliding());
-        hold(batch, y, mode.sliding(), &mut self.held);
-        batch.forward(y, mode.pieces(), &self.held, &mut self.forward);
+        hold(batch, &self.switches, y, mode.sliding(), &mut self.held);
+        batch.forward(y, self.switches.pieces(mode, &mut self.pieces), &self.held, &mut self.forward);
+        if !self.switches.are_single() {
+            self.values.resize(self.switches.len(), 0.0);
+            self.switches.gather(&self.forward.z, &mut self.values);
+        }
         self.largest_term = self.loss.seed(&self.data, part, &self.forward.f, &mut self.residual_seed);
         self.delta.clear();
         if !mode.sliding().is_empty() {
             batch.backpropagate(y, &self.forward, &self.residual_seed, &[], &mut self.backward);
-            self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
+            self.slide.assemble(batch, y, &self.forward, self.switches.firsts(mode.sliding()));
             self.slide.rates_of_gradient(
                 batch,
                 &self.forward,
@@ -287,21 +317,26 @@ impl PiecewiseField for FlowField {
     }
 
     fn values(&self) -> &[f64] {
-        &self.forward.z
+        if self.switches.are_single() { &self.forward.z } else { &self.values }
     }
 
     fn rates(&mut self, direction: &[f64], rates: &mut [f64]) {
         self.buffers.resize(&self.batch, direction.len());
-        let TangentBuffers { df, scratch, .. } = &mut self.buffers;
-        self.batch.tangent(&self.theta, &self.forward, direction, rates, df, scratch);
+        let TangentBuffers { dz, df, scratch, .. } = &mut self.buffers;
+        if self.switches.are_single() {
+            self.batch.tangent(&self.theta, &self.forward, direction, rates, df, scratch);
+        } else {
+            self.batch.tangent(&self.theta, &self.forward, direction, dz, df, scratch);
+            self.switches.gather(dz, rates);
+        }
     }
 
     fn margins(&self, out: &mut Vec<SlideMargin>) {
         out.clear();
-        for (contact, &(j, delta)) in self.contacts.iter().zip(&self.delta) {
-            let layer = self.batch.layer_of(j);
+        for (contact, &(first, delta)) in self.contacts.iter().zip(&self.delta) {
+            let layer = self.batch.layer_of(first);
             let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
-            let mu = self.backward.mu[j];
+            let mu = self.mu(contact.switch);
             let largest_slope = low.abs().max(high.abs());
             let scale = delta.abs() + largest_slope * (mu.abs() + MU_NOISE * self.layer_mu[layer - 1]);
             out.push(SlideMargin { below: delta - low * mu, above: high * mu - delta, scale });
@@ -309,9 +344,9 @@ impl PiecewiseField for FlowField {
     }
 
     fn attraction(&self, contact: Contact) -> (f64, f64) {
-        let layer = self.batch.layer_of(contact.switch);
+        let layer = self.layer_of(contact.switch);
         let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
-        let mu = self.backward.mu[contact.switch];
+        let mu = self.mu(contact.switch);
         ((high - low) * mu, (high - low).abs() * MU_NOISE * self.layer_mu[layer - 1])
     }
 
@@ -326,23 +361,25 @@ impl PiecewiseField for FlowField {
     }
 
     fn scale(&self, switch: usize) -> f64 {
-        self.layer_scale[self.batch.layer_of(switch) - 1]
+        self.layer_scale[self.layer_of(switch) - 1]
     }
 
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64 {
         let (_, _, held) = &mut self.projection;
-        hold(&self.batch, y, mode.sliding(), held);
-        self.batch.value_at(y, mode.pieces(), held, switch, &mut self.value_scratch)
+        hold(&self.batch, &self.switches, y, mode.sliding(), held);
+        let pieces = self.switches.pieces(mode, &mut self.pieces);
+        self.batch.value_at(y, pieces, held, self.switches.first(switch), &mut self.value_scratch)
     }
 
     fn project(&mut self, y: &mut [f64], mode: &Mode, contacts: &[Contact]) -> Result<(), NonFinite> {
-        let Self { batch, projection: (system, forward, held), buffers, .. } = self;
-        hold(batch, y, contacts, held);
-        batch.forward(y, mode.pieces(), held, forward);
-        system.assemble(batch, y, forward, contacts.iter().map(|c| c.switch));
+        let Self { batch, switches, pieces, projection: (system, forward, held), buffers, .. } = self;
+        hold(batch, switches, y, contacts, held);
+        batch.forward(y, switches.pieces(mode, pieces), held, forward);
+        system.assemble(batch, y, forward, switches.firsts(contacts));
         let breakpoints = batch.network().activation().breakpoints();
         // Each contact's distance from its breakpoint plays the part of a rate that has to vanish.
-        let offset = |e: usize| forward.z[contacts[e].switch] - breakpoints[usize::from(contacts[e].breakpoint)];
+        let offset =
+            |e: usize| forward.z[switches.first(contacts[e].switch)] - breakpoints[usize::from(contacts[e].breakpoint)];
         buffers.resize(batch, y.len());
         let TangentBuffers { grad, zeros, backward, seeds, .. } = buffers;
         system.solve_for_rates(offset, seeds);
@@ -387,7 +424,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn linearisation(&mut self) -> Option<&mut dyn Linearisation> {
-        self.low_rank.attach(&self.batch, &self.data, self.loss, self.part());
+        self.low_rank.attach(&self.batch, &self.data, &self.switches, self.loss, self.part());
         Some(&mut self.low_rank)
     }
 }

@@ -4,6 +4,7 @@
 //! factor of an nM × nM matrix and O(P) memory, where a dense solver would need P × P.
 
 use super::sliding::{SlideSystem, TangentBuffers};
+use super::switches::Switches;
 use crate::data::MergedData;
 use crate::loss::Loss;
 use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub struct LowRank {
     problem: Option<Attached>,
     theta: Vec<f64>,
+    pieces: Vec<u16>,
     forward: Forward,
     slide: SlideSystem,
     buffers: TangentBuffers,
@@ -32,21 +34,30 @@ pub struct LowRank {
 struct Attached {
     batch: Arc<Batch>,
     data: Arc<MergedData>,
+    switches: Arc<Switches>,
     loss: Loss,
     part: usize,
 }
 
 impl LowRank {
     /// Names the network, the data and the loss (with the number of outputs that belong together in it) to work on.
-    pub fn attach(&mut self, batch: &Arc<Batch>, data: &Arc<MergedData>, loss: Loss, part: usize) {
+    pub fn attach(
+        &mut self,
+        batch: &Arc<Batch>,
+        data: &Arc<MergedData>,
+        switches: &Arc<Switches>,
+        loss: Loss,
+        part: usize,
+    ) {
         if self.problem.is_none() {
-            self.problem = Some(Attached { batch: batch.clone(), data: data.clone(), loss, part });
+            let (batch, data, switches) = (batch.clone(), data.clone(), switches.clone());
+            self.problem = Some(Attached { batch, data, switches, loss, part });
         }
     }
 
     /// out = K v, length nM.
     fn jacobian(&mut self, v: &[f64]) -> Vec<f64> {
-        let Some(Attached { batch, data, loss, part }) = &self.problem else { return Vec::new() };
+        let Some(Attached { batch, data, loss, part, .. }) = &self.problem else { return Vec::new() };
         let mut tangent = v.to_vec();
         self.slide.project_tangent(batch, &self.theta, &self.forward, &mut tangent, &mut self.buffers);
         self.buffers.resize(batch, v.len());
@@ -59,7 +70,7 @@ impl LowRank {
 
     /// out = Kᵀ v, length P.
     fn jacobian_transposed(&mut self, v: &[f64], out: &mut [f64]) {
-        let Some(Attached { batch, data, loss, part }) = &self.problem else { return };
+        let Some(Attached { batch, data, loss, part, .. }) = &self.problem else { return };
         let mut seed = v.to_vec();
         loss.apply_root_transposed(data, *part, &self.forward.f, &mut seed);
         self.buffers.resize(batch, out.len());
@@ -70,15 +81,15 @@ impl LowRank {
 
 impl Linearisation for LowRank {
     fn linearise(&mut self, y: &[f64], mode: &Mode) -> Result<(), NonFinite> {
-        let Some(Attached { batch, data, loss, part }) = &self.problem else {
+        let Some(Attached { batch, data, switches, loss, part }) = &self.problem else {
             return Err(NonFinite { what: "the linearisation of no problem".into() });
         };
         self.theta.clear();
         self.theta.extend_from_slice(y);
         let mut held: Vec<Held> = Vec::new();
-        super::field::hold(batch, y, mode.sliding(), &mut held);
-        batch.forward(y, mode.pieces(), &held, &mut self.forward);
-        self.slide.assemble(batch, y, &self.forward, mode.sliding().iter().map(|c| c.switch));
+        super::field::hold(batch, switches, y, mode.sliding(), &mut held);
+        batch.forward(y, switches.pieces(mode, &mut self.pieces), &held, &mut self.forward);
+        self.slide.assemble(batch, y, &self.forward, switches.firsts(mode.sliding()));
         self.probes.outputs(batch, y, &self.forward, &self.forward.slope);
         cross_gram(batch, &self.forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
         let size = batch.n_outputs();

@@ -3,5 +3,7 @@
 pub mod field;
 pub mod linearise;
 pub mod sliding;
+pub mod switches;
 
 pub use field::{FlowField, FlowSample};
+pub use switches::Switches;

@@ -101,7 +101,7 @@ fn outgoing(network: &Network, hidden: usize, reader: &Layer, terms: &mut [Optio
     };
     if let Some(skip) = &reader.skip {
         for factor in (0..skip.n_features()).flat_map(|r| skip.factors(r)) {
-            factor.iter().filter_map(|&column| channel_of(skip.sources(), column)).for_each(|o| terms[o] = None);
+            factor.iter().filter_map(|&(column, _)| channel_of(skip.sources(), column)).for_each(|o| terms[o] = None);
         }
     }
     // Degree of each weight column in each channel; it has to be the same wherever the column is used.
@@ -115,7 +115,7 @@ fn outgoing(network: &Network, hidden: usize, reader: &Layer, terms: &mut [Optio
         let mut degree: Vec<(usize, f64)> = Vec::new();
         for factor in &factors {
             let origins: Vec<Option<usize>> =
-                factor.iter().map(|&column| channel_of(reader.map.sources(), column)).collect();
+                factor.iter().map(|&(column, _)| channel_of(reader.map.sources(), column)).collect();
             if origins.iter().any(|o| *o != origins[0]) {
                 // A sum over several channels, or of a channel and something else.
                 origins.into_iter().flatten().for_each(|o| terms[o] = None);

@@ -161,11 +161,11 @@ impl FeatureMap {
         }
     }
 
-    /// The factors of feature r, each with the stacked entries it is linear in: one factor, or two for a product.
-    pub fn factors(&self, r: usize) -> Vec<Vec<usize>> {
-        let columns = |rows: &SparseRows, r: usize| rows.row(r).iter().map(|(column, _)| *column).collect();
+    /// The factors of feature r, each with the stacked entries it is linear in and their weights: one factor, or two for a product.
+    pub fn factors(&self, r: usize) -> Vec<Vec<(usize, f64)>> {
+        let columns = |rows: &SparseRows, r: usize| rows.row(r).to_vec();
         match &self.form {
-            Form::Identity => vec![vec![r]],
+            Form::Identity => vec![vec![(r, 1.0)]],
             Form::Linear(rows) => vec![columns(rows, r)],
             Form::Products { linear, keeps_linear, pairs } => {
                 let n_direct = if *keeps_linear { linear.len() } else { 0 };

@@ -101,6 +101,11 @@ impl Batch {
         &self.network
     }
 
+    /// Inputs of one sample.
+    pub fn input(&self, sample: usize) -> &[f64] {
+        self.source(&[], 0, sample)
+    }
+
     /// n.
     pub fn n_samples(&self) -> usize {
         self.n_samples

@@ -207,9 +207,7 @@ impl<'a> Monitor<'a> {
     }
 
     fn n_sliding(&self, point: &Point<'_, FlowField>) -> usize {
-        let batch = point.field.batch();
-        let copies = |c: &Contact| point.field.data().originals[batch.locate(c.switch).2].len();
-        point.mode.sliding().iter().map(copies).sum()
+        point.mode.sliding().iter().map(|c| Self::places(point.field, *c).count()).sum()
     }
 
     fn save(&mut self, t: f64, theta: &[f64]) {
@@ -281,8 +279,11 @@ impl<'a> Monitor<'a> {
     }
 
     fn places(field: &FlowField, contact: Contact) -> impl Iterator<Item = Place> {
-        let (layer, unit, sample) = field.batch().locate(contact.switch);
-        field.data().originals[sample].iter().map(move |&sample| field.batch().network().place(layer, unit, sample))
+        let batch = field.batch();
+        field.switches().members(contact.switch).iter().flat_map(move |&member| {
+            let (layer, unit, sample) = batch.locate(member);
+            field.data().originals[sample].iter().map(move |&sample| batch.network().place(layer, unit, sample))
+        })
     }
 
     fn event_rows(&self, after: &Point<'_, FlowField>, changes: &[Change], sample: Option<&Sample>) -> Vec<EventRow> {
