@@ -85,7 +85,7 @@ const RUNS: &[Run] = &[
         name: "convolutional residual",
         network: "ConvResidual(shape: [1, 6], channels: 3, blocks: 2)",
         data: "Ball(samples: 5, inputs: 6, outputs: 1)",
-        n_conserved: 0,
+        n_conserved: 3,
     },
     Run {
         name: "MobileNet",

@@ -578,6 +578,10 @@ fn residual_blocks_keep_one_balance_per_channel_over_all_layers_together() {
                 }
             }
         }
+        let law = &laws(check.batch.network())[channel];
+        let value: f64 = c.iter().zip(&check.theta).map(|(c, t)| c * t * t).sum();
+        assert_eq!((law.layer, law.channel), (1, channel));
+        assert!((law.value(&check.theta) - value).abs() < 1e-12, "{} and {value}", law.value(&check.theta));
         let terms = |i: usize| c[i] * check.theta[i] * gradient[i];
         let (rate, size) = (0..c.len()).map(terms).fold((0.0, 0.0), |(r, s): (f64, f64), t| (r + t, s + t.abs()));
         assert!(rate.abs() <= TOL * size, "channel {channel} changes by {rate:e} of {size:e}");

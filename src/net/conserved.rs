@@ -3,18 +3,19 @@
 //! For positively homogeneous σ, multiplying the weights and biases of a channel by c > 0 multiplies its activations by c at all
 //! positions. Where every feature that reads them is linear of degree d in them alone, multiplying the weights of that feature
 //! by c^{−d} undoes it. The loss is constant along this family, so the flow conserves
-//! ‖incoming weights‖² + ‖biases‖² − Σ d·‖outgoing weights‖², through crossings and slides (Du, Hu & Lee 2018 for dense layers). A channel
-//! whose activations are added to something else before they meet weights, as behind a skip connection, has no such law.
+//! ‖incoming weights‖² + ‖biases‖² − Σ d·‖outgoing weights‖², through crossings and slides (Du, Hu & Lee 2018 for dense layers). Channels
+//! that are added up before they meet weights, as those of residual blocks, can only be rescaled together and have one law in common.
+//! What is added to the data, or to the outputs, cannot be rescaled at all.
 
 use super::layer::Layer;
 use super::network::Network;
 
-/// Σ c·θ_i² over `terms` (i, c): the conserved quantity of one channel.
+/// Σ c·θ_i² over `terms` (i, c): the conserved quantity of a channel, or of channels that can only be rescaled together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Law {
-    /// Hidden layer, from 1.
+    /// Hidden layer of the (first) channel, from 1.
     pub layer: usize,
-    /// Channel, from 0.
+    /// The (first) channel, from 0.
     pub channel: usize,
     terms: Vec<(usize, f64)>,
 }
@@ -33,7 +34,7 @@ pub enum NoLaw {
     Activation,
     /// There is nothing between the first weights and the outputs.
     NoHiddenUnits,
-    /// Every hidden channel is added to something else before it meets weights, or has something added to it.
+    /// Every hidden channel is tied by sums to the data or to the outputs.
     Sums,
 }
 
@@ -43,7 +44,9 @@ impl NoLaw {
         match self {
             Self::Activation => "the activation is not positively homogeneous",
             Self::NoHiddenUnits => "there are no hidden units",
-            Self::Sums => "skip connections add to every hidden unit, so that no rescaling can be undone",
+            Self::Sums => {
+                "sums tie every hidden unit to the data or to the outputs, so that no rescaling can be undone"
+            }
         }
     }
 }
@@ -63,87 +66,163 @@ pub fn laws(network: &Network) -> Vec<Law> {
     if !network.activation().is_positively_homogeneous() {
         return Vec::new();
     }
-    let mut laws = Vec::new();
-    for hidden in 1..=network.n_hidden() {
-        let layer = &network.layers()[hidden - 1];
-        if layer.skip.is_some() {
-            continue;
-        }
-        let mut terms: Vec<Option<Vec<(usize, f64)>>> = (0..layer.n_out).map(|o| Some(incoming(layer, o))).collect();
-        for &reader in network.readers(hidden) {
-            outgoing(network, hidden, &network.layers()[reader], &mut terms);
-        }
-        let law = |(channel, terms): (usize, Option<Vec<_>>)| Some(Law { layer: hidden, channel, terms: terms? });
-        laws.extend(terms.into_iter().enumerate().filter_map(law));
+    let mut ties = Ties::new(network);
+    for (l, layer) in network.layers().iter().enumerate() {
+        ties.read(l, layer);
     }
-    laws
+    ties.laws()
+}
+
+/// Which channels can only be rescaled together, and which not at all. Channels are numbered layer by layer.
+struct Ties<'a> {
+    network: &'a Network,
+    /// First channel of each hidden layer, and their number.
+    starts: Vec<usize>,
+    /// Union-find: another channel of the same group, or itself.
+    parent: Vec<usize>,
+    /// Channels that cannot be rescaled, with all that is tied to them.
+    is_fixed: Vec<bool>,
+}
+
+impl<'a> Ties<'a> {
+    fn new(network: &'a Network) -> Self {
+        let mut starts = vec![0];
+        for layer in &network.layers()[..network.n_hidden()] {
+            starts.push(starts[starts.len() - 1] + layer.n_out);
+        }
+        let count = starts[starts.len() - 1];
+        Self { network, starts, parent: (0..count).collect(), is_fixed: vec![false; count] }
+    }
+
+    fn group(&self, mut channel: usize) -> usize {
+        while self.parent[channel] != channel {
+            channel = self.parent[channel];
+        }
+        channel
+    }
+
+    fn tie(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.group(a), self.group(b));
+        // The first channel stands for the group.
+        self.parent[a.max(b)] = a.min(b);
+    }
+
+    /// The channel behind a column of stacked sources; `None` for data.
+    fn channel_of(&self, sources: &[usize], column: usize) -> Option<usize> {
+        let mut at = column;
+        for &source in sources {
+            let width = self.network.widths()[source];
+            if at < width {
+                return (source > 0).then(|| self.starts[source - 1] + at % self.network.layers()[source - 1].n_out);
+            }
+            at -= width;
+        }
+        None
+    }
+
+    /// Ties what a layer adds up; data among it fix the others.
+    fn tie_sum(&mut self, sources: &[usize], terms: &[(usize, f64)], with: Option<usize>) {
+        let mut last = with;
+        let mut has_data = false;
+        for &(column, _) in terms {
+            match (self.channel_of(sources, column), last) {
+                (None, _) => has_data = true,
+                (Some(channel), None) => last = Some(channel),
+                (Some(channel), Some(other)) => self.tie(channel, other),
+            }
+        }
+        if let Some(channel) = last.filter(|_| has_data) {
+            self.is_fixed[channel] = true;
+        }
+    }
+
+    /// Notes the sums that layer `l` (from 0) makes before its weights, and around them.
+    fn read(&mut self, l: usize, layer: &Layer) {
+        for r in 0..layer.map.n_features() {
+            for factor in layer.map.factors(r) {
+                self.tie_sum(layer.map.sources(), &factor, None);
+            }
+        }
+        let Some(skip) = &layer.skip else { return };
+        for r in 0..skip.n_features() {
+            // What comes around the weights scales as the layer's own channel does; outputs do not scale.
+            let own = (l < self.network.n_hidden()).then(|| self.starts[l] + r % layer.n_out);
+            for factor in skip.factors(r) {
+                self.tie_sum(skip.sources(), &factor, own);
+                if own.is_none() {
+                    let channels = factor.iter().filter_map(|&(column, _)| self.channel_of(skip.sources(), column));
+                    channels.collect::<Vec<_>>().into_iter().for_each(|channel| self.is_fixed[channel] = true);
+                }
+            }
+        }
+    }
+
+    fn laws(mut self) -> Vec<Law> {
+        let groups: Vec<usize> = (0..self.parent.len()).map(|channel| self.group(channel)).collect();
+        for (channel, &group) in groups.iter().enumerate() {
+            self.is_fixed[group] |= self.is_fixed[channel];
+        }
+        let mut terms: Vec<Vec<(usize, f64)>> = vec![Vec::new(); groups.len()];
+        for (l, layer) in self.network.layers().iter().enumerate() {
+            if l < self.network.n_hidden() {
+                for channel in 0..layer.n_out {
+                    terms[groups[self.starts[l] + channel]].extend(incoming(layer, channel));
+                }
+            }
+            self.outgoing(layer, &groups, &mut terms);
+        }
+        let mut laws = Vec::new();
+        for (layer, start) in self.starts.windows(2).enumerate() {
+            for channel in start[0]..start[1] {
+                if groups[channel] == channel && !self.is_fixed[channel] {
+                    let terms = std::mem::take(&mut terms[channel]);
+                    laws.push(Law { layer: layer + 1, channel: channel - start[0], terms });
+                }
+            }
+        }
+        laws
+    }
+
+    /// Adds what a layer's weights contribute to the laws of the channels it reads.
+    fn outgoing(&mut self, layer: &Layer, groups: &[usize], terms: &mut [Vec<(usize, f64)>]) {
+        // Degree of each weight column in each group; it has to be the same wherever the column is used.
+        let n_columns = layer.n_in * layer.n_groups;
+        let mut degrees: Vec<Option<Vec<(usize, f64)>>> = vec![None; n_columns];
+        for r in 0..layer.map.n_features() {
+            let factors = layer.map.factors(r);
+            if factors.iter().any(Vec::is_empty) {
+                continue; // The feature is zero whatever the channels do.
+            }
+            let mut degree: Vec<(usize, f64)> = Vec::new();
+            for factor in &factors {
+                // All terms of a factor are of one group, or all are data.
+                let Some(channel) = self.channel_of(layer.map.sources(), factor[0].0) else { continue };
+                match degree.iter_mut().find(|(group, _)| *group == groups[channel]) {
+                    Some((_, d)) => *d += 1.0,
+                    None => degree.push((groups[channel], 1.0)),
+                }
+            }
+            degree.sort_by_key(|(group, _)| *group);
+            match &mut degrees[r % n_columns] {
+                Some(known) if *known != degree => {
+                    known.iter().chain(&degree).for_each(|(group, _)| self.is_fixed[*group] = true);
+                }
+                column => *column = Some(degree),
+            }
+        }
+        let per_group = layer.n_out / layer.n_groups;
+        for (column, degree) in degrees.iter().enumerate() {
+            let (part, feature) = (column / layer.n_in, column % layer.n_in);
+            for &(group, d) in degree.iter().flatten() {
+                let rows = part * per_group..(part + 1) * per_group;
+                terms[group].extend(rows.map(|row| (layer.weight_index(row, feature), -d)));
+            }
+        }
+    }
 }
 
 fn incoming(layer: &Layer, channel: usize) -> Vec<(usize, f64)> {
     let weights = (0..layer.n_in).map(|c| layer.weight_index(channel, c));
     let biases = layer.bias.clone().into_iter().flatten().skip(channel).step_by(layer.n_out);
     weights.chain(biases).map(|i| (i, 1.0)).collect()
-}
-
-/// Adds what a reader's weights contribute to the laws of the channels of `hidden`; a channel without a law becomes `None`.
-fn outgoing(network: &Network, hidden: usize, reader: &Layer, terms: &mut [Option<Vec<(usize, f64)>>]) {
-    let n_channels = terms.len();
-    let channel_of = |sources: &[usize], column: usize| {
-        let mut at = column;
-        for &source in sources {
-            let width = network.widths()[source];
-            if at < width {
-                return (source == hidden).then_some(at % n_channels);
-            }
-            at -= width;
-        }
-        None
-    };
-    if let Some(skip) = &reader.skip {
-        for factor in (0..skip.n_features()).flat_map(|r| skip.factors(r)) {
-            factor.iter().filter_map(|&(column, _)| channel_of(skip.sources(), column)).for_each(|o| terms[o] = None);
-        }
-    }
-    // Degree of each weight column in each channel; it has to be the same wherever the column is used.
-    let n_columns = reader.n_in * reader.n_groups;
-    let mut degrees: Vec<Option<Vec<(usize, f64)>>> = vec![None; n_columns];
-    for r in 0..reader.map.n_features() {
-        let factors = reader.map.factors(r);
-        if factors.iter().any(Vec::is_empty) {
-            continue; // The feature is zero whatever the channels do.
-        }
-        let mut degree: Vec<(usize, f64)> = Vec::new();
-        for factor in &factors {
-            let origins: Vec<Option<usize>> =
-                factor.iter().map(|&(column, _)| channel_of(reader.map.sources(), column)).collect();
-            if origins.iter().any(|o| *o != origins[0]) {
-                // A sum over several channels, or of a channel and something else.
-                origins.into_iter().flatten().for_each(|o| terms[o] = None);
-                continue;
-            }
-            let Some(channel) = origins[0] else { continue };
-            match degree.iter_mut().find(|(o, _)| *o == channel) {
-                Some((_, d)) => *d += 1.0,
-                None => degree.push((channel, 1.0)),
-            }
-        }
-        degree.sort_by_key(|(o, _)| *o);
-        let column = &mut degrees[r % n_columns];
-        match column {
-            Some(known) if *known != degree => {
-                known.iter().chain(&degree).for_each(|(o, _)| terms[*o] = None);
-            }
-            _ => *column = Some(degree),
-        }
-    }
-    for (column, degree) in degrees.iter().enumerate() {
-        let (group, feature) = (column / reader.n_in, column % reader.n_in);
-        let per_group = reader.n_out / reader.n_groups;
-        for &(channel, d) in degree.iter().flatten() {
-            if let Some(terms) = &mut terms[channel] {
-                let rows = group * per_group..(group + 1) * per_group;
-                terms.extend(rows.map(|row| (reader.weight_index(row, feature), -d)));
-            }
-        }
-    }
 }

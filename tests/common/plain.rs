@@ -178,14 +178,8 @@ impl Plain {
                 };
                 stages.iter().map(channels).sum::<usize>() + hidden.iter().sum::<usize>()
             }
-            // Sums of a channel over blocks rescale only all at once, which is not a law of one layer's channel.
-            Self::ConvResidual { channels, blocks, .. } => {
-                if *blocks == 0 {
-                    *channels
-                } else {
-                    0
-                }
-            }
+            // A channel's activations are added up over all blocks and rescale only all at once: one law for all blocks.
+            Self::ConvResidual { channels, .. } => *channels,
             Self::MobileNet { shape, blocks, hidden, .. } => {
                 let depthwise = shape[0] + blocks.iter().rev().skip(1).map(|b| b.channels).sum::<usize>();
                 let pointwise: usize = blocks.iter().map(|b| b.channels).sum();
