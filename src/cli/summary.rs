@@ -125,19 +125,27 @@ fn work_lines(out: &mut impl Write, work: &WorkSummary, summary: &Summary) -> io
     let tolerances = &summary.tolerances;
     let (method, rtol, atol) = (&work.method, tolerances.rtol, tolerances.atol);
     line(out, "method", &format!("{method}, rtol {rtol:e}, atol {atol:e}"))?;
-    line(
-        out,
-        "work",
-        &format!(
-            "{} steps ({} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves",
-            work.steps,
-            work.rejected,
-            work.gradient_evaluations,
-            work.jvp_evaluations,
-            work.single_value_evaluations,
-            work.eigen_solves
-        ),
-    )?;
+    let mut text = format!(
+        "{} steps ({} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves",
+        work.steps,
+        work.rejected,
+        work.gradient_evaluations,
+        work.jvp_evaluations,
+        work.single_value_evaluations,
+        work.eigen_solves
+    );
+    for (count, one, many) in [
+        (work.linearisations, "linearisation", "linearisations"),
+        (work.linear_solves, "linear solve", "linear solves"),
+        (work.method_switches, "change of method", "changes of method"),
+    ] {
+        match count {
+            0 => {}
+            1 => text += &format!(", 1 {one}"),
+            _ => text += &format!(", {count} {many}"),
+        }
+    }
+    line(out, "work", &text)?;
     line(out, "wall time", &format!("{} s", number(summary.wall_seconds)))
 }
 
