@@ -239,6 +239,16 @@ fn check_counts_parameters_in_the_words_of_the_architecture() {
 }
 
 #[test]
+fn check_promises_no_bound_for_losses_beyond_the_theory() {
+    let folder = temporary();
+    for (loss, answer) in [("SquaredError", "yes"), ("Logistic", "yes, but the theorem is about the squared error")] {
+        let data = "data=Inline(x: [[1], [2]], y: [[0], [1]])";
+        let text = ok(folder.path(), &["check", "tanh", "--set", data, "--set", &format!("loss={loss}")]);
+        assert!(text.contains(&format!("\n  P >= nM               {answer}\n")), "{text}");
+    }
+}
+
+#[test]
 fn check_and_run_say_how_many_quantities_are_conserved_or_why_none_is() {
     let folder = temporary();
     for (scenario, n_conserved, reason) in [
