@@ -32,7 +32,7 @@ pub enum TargetError {
         value: f64,
     },
     /// Class probabilities that are none.
-    #[error("class probabilities {first}.. of sample {sample} sum to {sum}, but have to sum to 1")]
+    #[error("class probabilities of sample {sample} from target {first} on sum to {sum}, but have to sum to 1")]
     NotADistribution {
         /// Sample, from 0.
         sample: usize,
@@ -67,11 +67,18 @@ impl Loss {
         }
     }
 
-    /// Checks the targets of a data set (n × M, `part` outputs per part).
+    /// Checks the targets of a data set (n × M, `part` outputs per part); `order` says where each of the network's outputs stands
+    /// among the targets of a sample, if that is not its own index.
     ///
     /// # Errors
     /// The first target that does not fit.
-    pub fn check_targets(self, targets: &[f64], n_outputs: usize, part: usize) -> Result<(), TargetError> {
+    pub fn check_targets(
+        self,
+        targets: &[f64],
+        n_outputs: usize,
+        part: usize,
+        order: Option<&[usize]>,
+    ) -> Result<(), TargetError> {
         if self == Self::SquaredError {
             return Ok(());
         }
@@ -83,10 +90,11 @@ impl Loss {
                 return Err(TargetError::OutOfRange { sample, index, value });
             }
             if self == Self::SoftmaxCrossEntropy {
-                for (k, probabilities) in row.chunks_exact(part).enumerate() {
-                    let sum: f64 = probabilities.iter().sum();
+                let place = |output: usize| order.map_or(output, |order| order[output]);
+                for first in (0..n_outputs).step_by(part) {
+                    let sum: f64 = (first..first + part).map(|output| row[place(output)]).sum();
                     if (sum - 1.0).abs() > 1e-9 {
-                        return Err(TargetError::NotADistribution { sample, first: k * part, sum });
+                        return Err(TargetError::NotADistribution { sample, first: place(first), sum });
                     }
                 }
             }
@@ -328,6 +336,16 @@ mod tests {
             let terms = if loss == Loss::Logistic { 2.0 } else { 1.0 };
             assert!((value - terms * expected).abs() < 1e-14 * expected, "{loss:?}: {value}");
         }
+    }
+
+    #[test]
+    fn class_probabilities_are_summed_over_the_outputs_that_belong_together() {
+        // Two classes on three pixels, channel by channel as images are.
+        let order = [0, 3, 1, 4, 2, 5];
+        let check = |targets: [f64; 6]| Loss::SoftmaxCrossEntropy.check_targets(&targets, 6, 2, Some(&order));
+        assert_eq!(check([1.0, 0.0, 0.25, 0.0, 1.0, 0.75]), Ok(()));
+        let wrong = TargetError::NotADistribution { sample: 0, first: 1, sum: 0.5 };
+        assert_eq!(check([1.0, 0.0, 0.25, 0.0, 0.5, 0.75]), Err(wrong));
     }
 
     #[test]

@@ -104,7 +104,7 @@ fn a_run_writes_the_files_columns_and_keys_of_the_contract() {
     has_keys(
         &s["work"],
         "steps rejected gradient_evaluations jvp_evaluations gram_evaluations eigen_solves method \
-         single_value_evaluations",
+         single_value_evaluations decay_estimates linearisations linear_solves method_switches",
     );
     has_keys(
         &s["identities"],
@@ -180,6 +180,29 @@ fn a_run_is_the_same_in_every_byte_for_any_thread_count_and_from_its_own_scenari
 }
 
 #[test]
+fn work_of_implicit_methods_is_recorded_and_shown_where_there_is_any() {
+    let folder = temporary();
+    let run = |method: &str| {
+        let method = format!("flow.method={method}");
+        let text = ok(folder.path(), &["run", "tanh", "--set", &method, "--set", "ntk.track=false"]);
+        let line = text.lines().find_map(|line| line.strip_prefix("  work ")).expect("a line").to_owned();
+        (line, summary(&folder.path().join("runs/tanh"))["work"].clone())
+    };
+    let (line, work) = run("Tsit5");
+    assert!(line.ends_with(" 0 eigenvalue solves"), "{line}");
+    for counter in ["linearisations", "linear_solves", "method_switches"] {
+        assert_eq!(work[counter], 0, "{counter}");
+    }
+    let (line, work) = run("Esdirk54");
+    let count = |counter: &str| work[counter].as_u64().expect("a number");
+    let (linearisations, solves) = (count("linearisations"), count("linear_solves"));
+    // Every attempt is linearised once and solves for six stages.
+    assert_eq!(linearisations, count("steps") + count("rejected"));
+    assert!(solves >= 6 * linearisations && count("method_switches") == 0, "{work}");
+    assert!(line.ends_with(&format!(", {linearisations} linearisations, {solves} linear solves")), "{line}");
+}
+
+#[test]
 fn check_counts_parameters_in_the_words_of_the_architecture() {
     let folder = temporary();
     for (scenario, more, formula) in [
@@ -212,6 +235,16 @@ fn check_counts_parameters_in_the_words_of_the_architecture() {
         has_keys(&checked, "schema scenario parameters formula targets overparametrised surfaces conserved");
         let sum = format!("{} = {}", checked["formula"].as_str().expect("a text"), checked["parameters"]);
         assert_eq!(sum, formula);
+    }
+}
+
+#[test]
+fn check_promises_no_bound_for_losses_beyond_the_theory() {
+    let folder = temporary();
+    for (loss, answer) in [("SquaredError", "yes"), ("Logistic", "yes, but the theorem is about the squared error")] {
+        let data = "data=Inline(x: [[1], [2]], y: [[0], [1]])";
+        let text = ok(folder.path(), &["check", "tanh", "--set", data, "--set", &format!("loss={loss}")]);
+        assert!(text.contains(&format!("\n  P >= nM               {answer}\n")), "{text}");
     }
 }
 

@@ -66,7 +66,7 @@ fn field(loss: Loss, activation: Activation) -> (FlowField, Vec<f64>) {
     let x = [vec![0.5, -0.3], vec![-0.9, 0.4], vec![0.2, 0.8], vec![0.5, -0.3]];
     let y = [vec![1.0, 0.0, 0.0], vec![0.0, 0.4, 0.6], vec![0.0, 0.0, 1.0], vec![0.0, 1.0, 0.0]];
     let data = Data::from_rows(&x, &y).expect("rows form a data set");
-    loss.check_targets(data.y(), 3, 3).expect("they are class probabilities");
+    loss.check_targets(data.y(), 3, 3, None).expect("they are class probabilities");
     let theta: Vec<f64> = (0..network.n_parameters()).map(|k| (1.7 * k as f64 + 0.3).sin()).collect();
     (FlowField::with_loss(network, &data, loss), theta)
 }
@@ -199,7 +199,11 @@ fn targets_that_are_none_for_the_loss_are_refused() {
     };
     let rest = "network: Dense(hidden: [2]), activation: Relu, flow: (until: [Time(1)])";
     for (data, loss, expected) in [
-        ("Inline(x: [[1]], y: [[0.5, 0.6]])", "SoftmaxCrossEntropy", "class probabilities 0.. of sample 0 sum to 1.1"),
+        (
+            "Inline(x: [[1]], y: [[0.5, 0.6]])",
+            "SoftmaxCrossEntropy",
+            "class probabilities of sample 0 from target 0 on sum to 1.1",
+        ),
         ("Inline(x: [[1], [2]], y: [[0, 1], [2, -1]])", "SoftmaxCrossEntropy", "target 0 of sample 1 is 2"),
         ("Inline(x: [[1], [2]], y: [[0], [0]])", "SoftmaxCrossEntropy", "needs at least two outputs"),
         ("Inline(x: [[1], [2]], y: [[1], [-1]])", "Logistic", "target 0 of sample 1 is -1"),

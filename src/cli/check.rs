@@ -60,7 +60,11 @@ impl Check {
             writeln!(out)?;
             return Ok(Exit::Ok);
         }
-        let relation = if sizes.is_overparametrised() { "yes" } else { "no: the theorem promises nothing" };
+        let relation = match (sizes.is_overparametrised(), problem.loss.beyond_theory()) {
+            (false, _) => "no: the theorem promises nothing",
+            (true, Some(_)) => "yes, but the theorem is about the squared error",
+            (true, None) => "yes",
+        };
         let tracked = if scenario.plan.track_ntk { "" } else { " (not tracked)" };
         writeln!(out, "{}: no faults", problem.name)?;
         writeln!(out, "  parameters P          {formula} = {}", sizes.parameters)?;

@@ -93,8 +93,10 @@ fn events_line(events: &EventSummary) -> String {
         "{total}: {} crossings, {} slide entries, {} slide exits, {} grazes; at most {} sliding at once",
         events.crossing, events.slide_enter, events.slide_exit, events.graze, events.max_sliding
     );
-    if events.simultaneous > 0 {
-        text += &format!("; {} instants with several", events.simultaneous);
+    match events.simultaneous {
+        0 => {}
+        1 => text += "; 1 instant with several",
+        n => text += &format!("; {n} instants with several"),
     }
     text
 }
@@ -125,20 +127,35 @@ fn work_lines(out: &mut impl Write, work: &WorkSummary, summary: &Summary) -> io
     let tolerances = &summary.tolerances;
     let (method, rtol, atol) = (&work.method, tolerances.rtol, tolerances.atol);
     line(out, "method", &format!("{method}, rtol {rtol:e}, atol {atol:e}"))?;
-    line(
-        out,
-        "work",
-        &format!(
-            "{} steps ({} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves",
-            work.steps,
-            work.rejected,
-            work.gradient_evaluations,
-            work.jvp_evaluations,
-            work.single_value_evaluations,
-            work.eigen_solves
-        ),
-    )?;
+    let text = format!(
+        "{} steps ({} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves{}",
+        work.steps,
+        work.rejected,
+        work.gradient_evaluations,
+        work.jvp_evaluations,
+        work.single_value_evaluations,
+        work.eigen_solves,
+        implicit_work(work)
+    );
+    line(out, "work", &text)?;
     line(out, "wall time", &format!("{} s", number(summary.wall_seconds)))
+}
+
+/// Counters that only implicit methods have, those that are not zero.
+fn implicit_work(work: &WorkSummary) -> String {
+    let mut text = String::new();
+    for (count, one, many) in [
+        (work.linearisations, "linearisation", "linearisations"),
+        (work.linear_solves, "linear solve", "linear solves"),
+        (work.method_switches, "change of method", "changes of method"),
+    ] {
+        match count {
+            0 => {}
+            1 => text += &format!(", 1 {one}"),
+            _ => text += &format!(", {count} {many}"),
+        }
+    }
+    text
 }
 
 fn units(count: usize) -> String {
@@ -162,6 +179,21 @@ fn number(value: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counters_of_implicit_methods_are_shown_when_they_are_not_zero() {
+        let shown = |linearisations, linear_solves, method_switches| {
+            let text = format!(
+                r#"{{"steps": 1, "rejected": 0, "gradient_evaluations": 7, "jvp_evaluations": 1, "single_value_evaluations": 0,
+                "decay_estimates": 1, "gram_evaluations": 0, "eigen_solves": 0, "method": "Auto",
+                "linearisations": {linearisations}, "linear_solves": {linear_solves}, "method_switches": {method_switches}}}"#
+            );
+            implicit_work(&serde_json::from_str(&text).expect("it can be read"))
+        };
+        assert_eq!(shown(0, 0, 0), "");
+        assert_eq!(shown(1, 6, 1), ", 1 linearisation, 6 linear solves, 1 change of method");
+        assert_eq!(shown(20, 123, 2), ", 20 linearisations, 123 linear solves, 2 changes of method");
+    }
 
     #[test]
     fn numbers_have_five_significant_digits() {

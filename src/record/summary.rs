@@ -178,6 +178,15 @@ pub struct WorkSummary {
     pub single_value_evaluations: u64,
     /// Estimates of the decay rate, about one gradient each.
     pub decay_estimates: u64,
+    /// Linearisations of the flow, by implicit methods.
+    #[serde(default)]
+    pub linearisations: u64,
+    /// Solves with one, a Jacobian–vector and a vector–Jacobian product each.
+    #[serde(default)]
+    pub linear_solves: u64,
+    /// Changes between an explicit and an implicit method.
+    #[serde(default)]
+    pub method_switches: u64,
     /// Gram matrices formed.
     pub gram_evaluations: u64,
     /// Eigenvalue or singular value decompositions.
@@ -309,5 +318,13 @@ mod tests {
             let text = serde_json::to_string(&tolerances).expect("numbers can be written");
             assert_eq!(serde_json::from_str::<Tolerances>(&text).expect("and read"), tolerances, "{text}");
         }
+    }
+
+    #[test]
+    fn work_without_the_counters_of_implicit_methods_can_be_read() {
+        let text = r#"{"steps": 9, "rejected": 1, "gradient_evaluations": 60, "jvp_evaluations": 9, "single_value_evaluations": 4,
+            "decay_estimates": 2, "gram_evaluations": 10, "eigen_solves": 10, "method": "Tsit5"}"#;
+        let work: WorkSummary = serde_json::from_str(text).expect("it can be read");
+        assert_eq!((work.steps, work.linearisations, work.linear_solves, work.method_switches), (9, 0, 0, 0));
     }
 }

@@ -42,7 +42,7 @@ pub enum NetworkSpec {
         #[serde(default)]
         nodes: usize,
     },
-    /// Chebyshev polynomials of the scaled Laplacian.
+    /// Chebyshev polynomials of the Laplacian, scaled by its largest eigenvalue, graph by graph.
     Chebyshev {
         /// Widths of the hidden layers, per node.
         hidden: Vec<usize>,

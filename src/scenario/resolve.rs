@@ -166,7 +166,8 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
     };
     if let (Some(network), Some(data)) = (&network, &data) {
         let part = network.layers()[network.n_hidden()].n_out;
-        if let Err(error) = Loss::from(spec.loss).check_targets(data.y(), data.n_outputs(), part) {
+        let order = network.output_order();
+        if let Err(error) = Loss::from(spec.loss).check_targets(data.y(), data.n_outputs(), part, order) {
             report.push("data", FaultKind::Target(error));
         }
     }

@@ -122,7 +122,7 @@ pub enum LossSpec {
     /// ½ Σ‖f(x_j) − y_j‖².
     #[default]
     SquaredError,
-    /// Cross-entropy of softmax(f) with class probabilities, or with class indices 0, 1, … in a single target.
+    /// Cross-entropy of softmax(f) with class probabilities, or with class indices 0, 1, … where each sample or node has a single target.
     SoftmaxCrossEntropy,
     /// Logistic loss of each output with a target in [0, 1].
     Logistic,
@@ -198,7 +198,8 @@ pub enum Stop {
 /// How the smooth pieces are integrated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Method {
-    /// Chosen by the tolerance and by the stiffness that is met.
+    /// `Tsit5`, with changes to `Esdirk54` and back where stability rather than accuracy or events limits its steps; `Tsit5` throughout
+    /// with more than 1000 targets.
     #[default]
     Auto,
     /// Explicit, order 3 (Bogacki–Shampine 1989).

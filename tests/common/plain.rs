@@ -353,9 +353,11 @@ fn mixing(adjacency: &[Vec<Vec<f64>>], form: GraphForm) -> Vec<DMatrix<f64>> {
                 if i == j { 1.0 - scaled } else { -scaled }
             };
             let laplacian = DMatrix::from_fn(whole, whole, normal);
-            // Of all graphs together where there are several.
-            let largest = laplacian.clone().symmetric_eigenvalues().max();
-            let eigen = (laplacian * (2.0 / largest) - &identity).symmetric_eigen();
+            // Scaled by its own largest eigenvalue, graph by graph.
+            let largest: Vec<f64> =
+                (0..whole).step_by(m).map(|i| laplacian.view((i, i), (m, m)).symmetric_eigenvalues().max()).collect();
+            let scaled = DMatrix::from_fn(whole, whole, |i, j| laplacian[(i, j)] * 2.0 / largest[i / m]);
+            let eigen = (scaled - &identity).symmetric_eigen();
             // T_k by its eigenvalues: T_k(cos φ) = cos kφ, not by the recurrence.
             let power = |k: usize| {
                 let values = eigen.eigenvalues.map(|v| (k as f64 * v.clamp(-1.0, 1.0).acos()).cos());

@@ -68,20 +68,6 @@ impl Graph {
         Ok(Self { adjacency })
     }
 
-    /// Several graphs side by side as one.
-    pub fn union(graphs: &[Self]) -> Self {
-        let m = graphs.iter().map(Self::n_nodes).sum();
-        let mut adjacency = vec![vec![0.0; m]; m];
-        let mut start = 0;
-        for graph in graphs {
-            for (i, row) in graph.adjacency.iter().enumerate() {
-                adjacency[start + i][start..start + row.len()].copy_from_slice(row);
-            }
-            start += graph.n_nodes();
-        }
-        Self { adjacency }
-    }
-
     /// Number of nodes.
     pub fn n_nodes(&self) -> usize {
         self.adjacency.len()
@@ -120,7 +106,7 @@ pub enum GraphForm {
         /// e.
         exponent: f64,
     },
-    /// Σ_{k<K} T_k(2L/λ_max − I) X W_k + B with Chebyshev polynomials T_k (Defferrard et al. 2016).
+    /// Σ_{k<K} T_k(2L/λ_max − I) X W_k + B with Chebyshev polynomials T_k (Defferrard et al. 2016); each graph has a λ_max of its own.
     Chebyshev {
         /// K, the number of weight matrices.
         order: usize,
@@ -145,9 +131,9 @@ pub enum NodeBias {
 pub enum Readout {
     /// Every node has its own targets.
     Nodes,
-    /// The mean over the nodes of a graph; the last layer's bias is shared then.
+    /// The mean over the nodes of a graph; the last layer's bias is shared, one row for all graphs.
     Mean,
-    /// The sum; likewise.
+    /// The sum over the nodes of a graph; the last layer's bias is shared and added once per graph, not once per node.
     Sum,
 }
 
@@ -183,18 +169,17 @@ pub fn graph_network(
         checks.require(graph.n_nodes() == per_graph, format!("adjacency of graph {k}"), expected, graph.n_nodes());
     }
     checks.done()?;
-    let graph = Graph::union(graphs);
-    let m = graph.n_nodes();
-    let mixing = match form {
-        GraphForm::Kipf { exponent } => vec![graph.normalised(exponent)],
-        GraphForm::Chebyshev { .. } => vec![graph.scaled_laplacian()],
-        GraphForm::Morris => vec![graph.adjacency.clone()],
-    };
+    let m = graphs.len() * per_graph;
+    let mixing = block_diagonal(graphs.iter().map(|graph| match form {
+        GraphForm::Kipf { exponent } => graph.normalised(exponent),
+        GraphForm::Chebyshev { .. } => graph.scaled_laplacian(),
+        GraphForm::Morris => graph.adjacency.clone(),
+    }));
     let mixed = |nodes: &Tensor| -> Tensor {
         match form {
-            GraphForm::Kipf { .. } => nodes.combined(&mixing[0]),
-            GraphForm::Morris => beside(&[nodes.clone(), nodes.combined(&mixing[0])]),
-            GraphForm::Chebyshev { order } => beside(&chebyshev(nodes, &mixing[0], order)),
+            GraphForm::Kipf { .. } => nodes.combined(&mixing),
+            GraphForm::Morris => beside(&[nodes.clone(), nodes.combined(&mixing)]),
+            GraphForm::Chebyshev { order } => beside(&chebyshev(nodes, &mixing, order)),
         }
     };
     let layer = |features: Tensor, n_out: usize, bias: Bias| LayerPlan {
@@ -244,6 +229,18 @@ fn symbols(form: GraphForm, bias: NodeBias, readout: Readout) -> String {
             format!("Σ {} (l < L) + {last}", count("N_l", columns, "m"))
         }
     }
+}
+
+/// Square matrices along the diagonal of one: graphs side by side have no edges between them.
+fn block_diagonal(blocks: impl Iterator<Item = Vec<Vec<f64>>>) -> Vec<Vec<f64>> {
+    let mut rows: Vec<Vec<f64>> = Vec::new();
+    for block in blocks {
+        let start = rows.len();
+        rows.extend(block.into_iter().map(|row| [vec![0.0; start], row].concat()));
+    }
+    let m = rows.len();
+    rows.iter_mut().for_each(|row| row.resize(m, 0.0));
+    rows
 }
 
 /// T_0 X, …, T_{K−1} X for T_k(M) with T_0 = I, T_1 = M, T_k = 2M T_{k−1} − T_{k−2}.
