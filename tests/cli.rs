@@ -254,7 +254,11 @@ fn check_and_run_say_how_many_quantities_are_conserved_or_why_none_is() {
     for (scenario, n_conserved, reason) in [
         ("one-neuron", 1, None),
         ("tanh", 0, Some("the activation is not positively homogeneous")),
-        ("residual", 0, Some("sums tie every hidden unit to the data or to the outputs, so that no rescaling can be undone")),
+        (
+            "residual",
+            0,
+            Some("sums tie every hidden unit to the data or to the outputs, so that no rescaling can be undone"),
+        ),
     ] {
         let json = ok(folder.path(), &["check", scenario, "--json"]);
         let checked: Value = serde_json::from_str(&json).expect("JSON");

@@ -30,7 +30,8 @@ pub struct Network {
 pub struct Place {
     /// Hidden layer, from 1.
     pub layer: usize,
-    /// Unit in the layer, from 0: channel by channel and pixel by pixel for images, the feature for graphs.
+    /// Unit in the layer, from 0: channel·positions + position where a layer shares its weights over positions (pixels; the branches of a
+    /// Siamese network, 2·channel + branch), the feature for graphs.
     pub unit: usize,
     /// Sample, from 0; graph·nodes + node for graphs.
     pub sample: usize,

@@ -11,7 +11,7 @@ use super::{Esdirk, ExplicitRk};
 /// A step counts as limited by stability when tolerance and crossings would allow one this much longer.
 const STIFF_RATIO: f64 = 2.5;
 /// Steps limited by stability, net of setbacks, after which the implicit method takes over.
-const PATIENCE: i32 = 10;
+const PATIENCE: i32 = 25;
 /// An event sets the count back by so many steps.
 const SETBACK: i32 = 3;
 /// An implicit step pays when it is at least so many stable explicit steps long.

@@ -10,8 +10,14 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// The queue holds about this many numbers of type f64, in at least two messages.
-const QUEUE_VALUES: usize = 1 << 19;
+/// What is on its way holds about this many numbers of type f64.
+const QUEUE_VALUES: usize = 1 << 20;
+
+/// Messages are handed over by so many at most: waking the other thread for each would cost more than some steps.
+const LARGEST_BATCH: usize = 16;
+
+/// Batches in the queue.
+const N_BATCHES: usize = 3;
 
 /// Vectors as long as the state that a step with dense output holds, roughly.
 const VECTORS_PER_STEP: usize = 12;
@@ -31,14 +37,15 @@ where
     F: Snapshot + Send,
     O: Observer<F> + Send,
 {
-    let n_messages = (QUEUE_VALUES / (VECTORS_PER_STEP * dim.max(1))).clamp(2, 256);
-    let (sender, receiver) = sync_channel(n_messages);
+    let n_messages = QUEUE_VALUES / (VECTORS_PER_STEP * dim.max(1));
+    let batch_size = (n_messages / (N_BATCHES + 2)).clamp(1, LARGEST_BATCH);
+    let (sender, receiver) = sync_channel(N_BATCHES);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stop = &stop;
         scope.spawn(move || listen(receiver, observer, stop));
         // Dropping the front at the end of this block closes the queue.
-        run(&mut Front { queue: sender, stop })
+        run(&mut Front { queue: sender, batch: Vec::new(), batch_size, stop })
     })
 }
 
@@ -78,14 +85,29 @@ enum Message<F> {
 }
 
 struct Front<'a, F> {
-    queue: SyncSender<Message<F>>,
+    queue: SyncSender<Vec<Message<F>>>,
+    batch: Vec<Message<F>>,
+    batch_size: usize,
     stop: &'a AtomicBool,
 }
 
 impl<F> Front<'_, F> {
-    fn send(&self, message: Message<F>) {
+    fn send(&mut self, message: Message<F>) {
+        self.batch.push(message);
+        if self.batch.len() >= self.batch_size {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
         // The other end only goes away when its thread panics, which the scope reports.
-        let _ = self.queue.send(message);
+        let _ = self.queue.send(std::mem::take(&mut self.batch));
+    }
+}
+
+impl<F> Drop for Front<'_, F> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -123,8 +145,8 @@ impl<F: Snapshot> Observer<F> for Front<'_, F> {
     }
 }
 
-fn listen<F: Snapshot>(queue: Receiver<Message<F>>, observer: &mut impl Observer<F>, stop: &AtomicBool) {
-    for message in queue {
+fn listen<F: Snapshot>(queue: Receiver<Vec<Message<F>>>, observer: &mut impl Observer<F>, stop: &AtomicBool) {
+    for message in queue.into_iter().flatten() {
         match message {
             Message::Start(point, contacts) => observer.start(&point.point(), &contacts),
             Message::Step { t_start, y_start, end, dense, ends_at_event } => {

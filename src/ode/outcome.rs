@@ -101,7 +101,7 @@ pub struct Stats {
     pub decay_estimates: u64,
     /// Linearisations of the field.
     pub linearisations: u64,
-    /// Solves with a factorised I − sA.
+    /// Solves with a factorised I − sA, and products with A, which cost as much.
     pub solves: u64,
     /// Changes of method.
     pub method_switches: u64,

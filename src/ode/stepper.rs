@@ -45,7 +45,7 @@ pub struct Work {
     pub linearisations: u64,
     /// Factorisations of I − sA.
     pub factorisations: u64,
-    /// Solves with it.
+    /// Solves with it, and products with A, which cost as much.
     pub solves: u64,
     /// Changes of method.
     pub switches: u64,
