@@ -1,14 +1,14 @@
-//! Whole runs of the quickstart scenario: the flow alone, with λ_min followed, and per method. See README.md of this folder.
+//! Whole runs: the quickstart scenario alone, with λ_min followed, and per method; a stiff one per method. See README.md of this folder.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gradflow::scenario::{Problem, Scenario};
 use gradflow::simulate::simulate;
 
-fn bench(c: &mut Criterion, name: &str, n_threads: usize, overrides: &[&str]) {
+fn bench(c: &mut Criterion, scenario: &str, name: &str, n_threads: usize, overrides: &[&str]) {
     let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
-    let scenario = Scenario::load("quickstart", &overrides).expect("the embedded scenario has no faults");
+    let scenario = Scenario::load(scenario, &overrides).expect("the embedded scenario has no faults");
     let problem: &Problem = &scenario.problem;
-    let mut group = c.benchmark_group("quickstart");
+    let mut group = c.benchmark_group(scenario);
     group.sample_size(10);
     group.bench_function(name, |b| {
         b.iter(|| simulate(problem, &scenario.plan, n_threads, &mut (), &|| false).outcome.stats)
@@ -17,11 +17,15 @@ fn bench(c: &mut Criterion, name: &str, n_threads: usize, overrides: &[&str]) {
 }
 
 fn runs(c: &mut Criterion) {
-    bench(c, "flow", 1, &["ntk.track=false"]);
-    bench(c, "flow_and_lambda_min", 1, &["ntk.track=true"]);
-    bench(c, "flow_and_lambda_min_two_threads", 2, &["ntk.track=true"]);
-    bench(c, "flow_bogacki_shampine", 1, &["ntk.track=false", "flow.method=BogackiShampine32", "flow.rtol=1e-6"]);
-    bench(c, "flow_dop853", 1, &["ntk.track=false", "flow.method=Dop853"]);
+    bench(c, "quickstart", "flow", 1, &["ntk.track=false"]);
+    bench(c, "quickstart", "flow_and_lambda_min", 1, &["ntk.track=true"]);
+    bench(c, "quickstart", "flow_and_lambda_min_two_threads", 2, &["ntk.track=true"]);
+    bench(c, "quickstart", "flow_bogacki_shampine", 1, &["ntk.track=false", "flow.method=BogackiShampine32", "flow.rtol=1e-6"]);
+    bench(c, "quickstart", "flow_dop853", 1, &["ntk.track=false", "flow.method=Dop853"]);
+    for method in ["Tsit5", "Auto", "Esdirk54"] {
+        let method_is = format!("flow.method={method}");
+        bench(c, "stiff", method, 1, &["ntk.track=false", "flow.until=[Time(150)]", &method_is]);
+    }
 }
 
 criterion_group!(benches, runs);

@@ -1,10 +1,11 @@
-//! Dense-network flows with answers known to 21 digits or more (`tests/oracle/*.json`): θ, loss, event times, kinds and places, λ_min on both
+//! Flows of dense, residual and graph networks with answers known to 21 digits or more (`tests/oracle/*.json`): θ, loss, event times, kinds and places, λ_min on both
 //! sides of events and λ₀ must agree. How those answers were made is said in `tests/oracle/README.md`.
 
 mod common;
 
 use common::{Case, Watched, options, run};
 use gradflow::data::Data;
+use gradflow::net::architecture::{Graph, GraphForm, NodeBias, Readout, graph_network, residual};
 use gradflow::net::{Activation, Network, PiecewisePolynomial, Smooth};
 use gradflow::observe::RowSide;
 use gradflow::ode::{EventKind, Side};
@@ -41,8 +42,25 @@ fn case(v: &Value) -> (Case, f64) {
         p["arch"]["layers"].as_array().unwrap().iter().map(|w| w.as_u64().unwrap() as usize).collect();
     let (n_in, hidden, n_out) = (layers[0], &layers[1..layers.len() - 1], layers[layers.len() - 1]);
     let bias = p["bias"].as_bool().unwrap_or(true);
-    let network = Network::dense(n_in, hidden, n_out, bias, activation(&p["activation"])).unwrap();
-    let data = Data::from_rows(&rows(&p["x"]), &rows(&p["y"])).unwrap();
+    let activation = activation(&p["activation"]);
+    // One row per sample; graphs are a level deeper.
+    let flat =
+        |v: &Value| -> Vec<Vec<f64>> { v.as_array().unwrap().iter().map(|graph| rows(graph).concat()).collect() };
+    let (network, x, y) = match p["arch"]["type"].as_str().unwrap() {
+        "gcn" => {
+            let graph = Graph::new(rows(&p["arch"]["adjacency"])).unwrap();
+            let exponent = if p["arch"]["exponent"] == "1/2" { 0.5 } else { -0.5 };
+            let (form, bias) = (GraphForm::Kipf { exponent }, NodeBias::PerNode);
+            let built = graph_network(&[graph], n_in, hidden, n_out, form, bias, Readout::Nodes, activation);
+            (built.unwrap(), flat(&p["x"]), flat(&p["y"]))
+        }
+        "resnet" => {
+            let built = residual(n_in, n_out, layers.len() - 1, bias, activation);
+            (built.unwrap(), rows(&p["x"]), rows(&p["y"]))
+        }
+        _ => (Network::dense(n_in, hidden, n_out, bias, activation).unwrap(), rows(&p["x"]), rows(&p["y"])),
+    };
+    let data = Data::from_rows(&x, &y).unwrap();
     (Case { network, data, theta0: numbers(&p["theta0"]) }, number(&p["T"]))
 }
 
@@ -68,9 +86,12 @@ fn compare_flow(run: &Watched, expected: &Value, whole: &Value) -> Vec<String> {
         EventKind::SlideExit => "slide_exit",
         EventKind::Graze => "graze",
     };
+    let n_nodes = whole["problem"]["arch"]["m"].as_u64().unwrap_or(1) as usize;
     let is_at = |v: &Value, layer: usize, unit: usize, sample: usize| {
         let get = |k: &str| v[k].as_u64().unwrap() as usize;
-        (get("layer"), get("unit"), get("sample")) == (layer, unit, sample)
+        // Nodes of graphs are samples of their own.
+        let of_graph = v["node"].as_u64().map_or(get("sample"), |node| get("sample") * n_nodes + node as usize);
+        (get("layer"), get("unit"), of_graph) == (layer, unit, sample)
     };
     let mut left: Vec<_> = run.kept.events.iter().filter(|e| e.kind != EventKind::Graze).collect();
     for event in events {
@@ -172,6 +193,6 @@ fn every_case_agrees_with_its_trusted_answer() {
             failures.push(format!("{}: {}\n  {}", path.display(), run.outcome.reason, faults.join("\n  ")));
         }
     }
-    assert_eq!(n_cases, 24);
+    assert_eq!(n_cases, 27);
     assert!(failures.is_empty(), "{} of {n_cases} cases fail:\n{}", failures.len(), failures.join("\n"));
 }

@@ -42,6 +42,7 @@ pub fn embedded() -> &'static [Embedded] {
         "piecewise-polynomial",
         "many-breakpoints",
         "iris-classification",
+        "stiff",
         "residual",
         "graph-conv",
         "graph-readout",
