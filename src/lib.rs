@@ -43,6 +43,7 @@
 
 pub mod data;
 pub mod flow;
+pub mod logistic;
 pub mod loss;
 pub mod net;
 pub mod ntk;

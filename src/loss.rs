@@ -5,6 +5,7 @@
 //! With the generalised Gauss–Newton matrix −Jᵀ H J of θ̇, implicit methods and stability estimates need a root H = B Bᵀ.
 
 use crate::data::MergedData;
+use crate::logistic::{sigmoid, softplus};
 
 /// What is summed over samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -250,16 +251,6 @@ fn cross_entropy(f: &[f64], y: &[f64]) -> f64 {
     let others: f64 = (0..f.len()).filter(|&k| k != top).map(|k| (f[k] - f[top]).exp()).sum();
     let log_sum = others.ln_1p();
     f.iter().zip(y).map(|(f_k, y)| y * ((f[top] - f_k) + log_sum)).sum()
-}
-
-/// log(1 + e^x).
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-fn sigmoid(x: f64) -> f64 {
-    let e = (-x.abs()).exp();
-    if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("vector", &[]),
     ("data", &[]),
-    ("loss", &["data"]),
+    ("logistic", &[]),
+    ("loss", &["data", "logistic"]),
     ("ode", &["vector"]),
-    ("net", &["vector"]),
+    ("net", &["logistic", "vector"]),
     ("flow", &["data", "loss", "net", "ode", "vector"]),
     ("ntk", &["flow", "net", "ode", "vector"]),
     ("observe", &["flow", "loss", "net", "ntk", "ode", "vector"]),

@@ -154,12 +154,7 @@ impl FlowField {
     }
 
     fn loss_of(&self, f: &[f64]) -> f64 {
-        self.loss.value(&self.data, self.part(), f) + self.loss.excess(&self.data)
-    }
-
-    /// Outputs that belong together in the loss: those of a sample, node or pixel.
-    fn part(&self) -> usize {
-        self.batch.network().layers()[self.batch.network().n_hidden()].n_out
+        self.loss.value(&self.data, self.batch.network().n_outputs_per_part(), f) + self.loss.excess(&self.data)
     }
 
     /// The loss.
@@ -272,7 +267,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite> {
-        let part = self.part();
+        let part = self.batch.network().n_outputs_per_part();
         let batch = &*self.batch;
         self.theta.clear();
         self.theta.extend_from_slice(y);
@@ -392,7 +387,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn decay_rate(&mut self, _mode: &Mode) -> Option<f64> {
-        let part = self.part();
+        let part = self.batch.network().n_outputs_per_part();
         let Self { batch, data, loss, theta, forward, slide, buffers, power_vector, .. } = self;
         let n_iterations = if power_vector.len() == batch.n_outputs() {
             POWER_ITERATIONS.1
@@ -424,7 +419,13 @@ impl PiecewiseField for FlowField {
     }
 
     fn linearisation(&mut self) -> Option<&mut dyn Linearisation> {
-        self.low_rank.attach(&self.batch, &self.data, &self.switches, self.loss, self.part());
+        self.low_rank.attach(
+            &self.batch,
+            &self.data,
+            &self.switches,
+            self.loss,
+            self.batch.network().n_outputs_per_part(),
+        );
         Some(&mut self.low_rank)
     }
 }

@@ -142,7 +142,7 @@ impl Finder<'_> {
         let mut constant = 0.0;
         let mut parts: Vec<(usize, f64)> = Vec::new();
         for &(column, weight) in terms {
-            let (source, index) = self.origin(sources, column);
+            let (source, index) = self.batch.network().origin(sources, column);
             if source == 0 {
                 constant += weight * self.batch.input(sample)[index];
                 continue;
@@ -160,19 +160,6 @@ impl Finder<'_> {
         });
         key.extend([rounded(constant), parts.len() as u64]);
         key.extend(parts.iter().flat_map(|&(switch, weight)| [switch as u64, rounded(weight)]));
-    }
-
-    /// Source and entry of a column of the stacked sources.
-    fn origin(&self, sources: &[usize], column: usize) -> (usize, usize) {
-        let mut index = column;
-        for &source in sources {
-            let width = self.batch.network().widths()[source];
-            if index < width {
-                return (source, index);
-            }
-            index -= width;
-        }
-        unreachable!("columns of a map lie within its sources")
     }
 }
 

@@ -4,6 +4,7 @@
 //! *continued smoothly past the piece's ends*. Which piece a unit is in is not decided here: that is state
 //! (see [`crate::ode::Mode`]).
 
+use crate::logistic::{sigmoid, softplus};
 use thiserror::Error;
 
 /// Relative tolerance for the continuity of a piecewise polynomial at its breakpoints.
@@ -240,19 +241,13 @@ impl Smooth {
                 let t = z.tanh();
                 (t, 1.0 - t * t)
             }
-            Self::Softplus => (z.max(0.0) + (-z.abs()).exp().ln_1p(), sigmoid(z)),
+            Self::Softplus => (softplus(z), sigmoid(z)),
             Self::TanhPlusIdentity => {
                 let t = z.tanh();
                 (z + t, 2.0 - t * t)
             }
         }
     }
-}
-
-/// 1 / (1 + e^{−z}) without overflow for large |z|.
-fn sigmoid(z: f64) -> f64 {
-    let e = (-z.abs()).exp();
-    if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }
 
 /// Value and derivative of Σ c_k z^k.

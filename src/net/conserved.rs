@@ -109,15 +109,8 @@ impl<'a> Ties<'a> {
 
     /// The channel behind a column of stacked sources; `None` for data.
     fn channel_of(&self, sources: &[usize], column: usize) -> Option<usize> {
-        let mut at = column;
-        for &source in sources {
-            let width = self.network.widths()[source];
-            if at < width {
-                return (source > 0).then(|| self.starts[source - 1] + at % self.network.layers()[source - 1].n_out);
-            }
-            at -= width;
-        }
-        None
+        let (source, index) = self.network.origin(sources, column);
+        (source > 0).then(|| self.starts[source - 1] + index % self.network.layers()[source - 1].n_out)
     }
 
     /// Ties what a layer adds up; data among it fix the others.

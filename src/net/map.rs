@@ -19,10 +19,10 @@ enum Form {
     /// The only source, as it is.
     Identity,
     Linear(SparseRows),
-    /// With y linear in the sources: y itself, if `keeps_linear`, and then the products y_i y_j.
+    /// With y linear in the sources: y itself, unless `n_direct` is 0 instead of its length, and then the products y_i y_j.
     Products {
         linear: SparseRows,
-        keeps_linear: bool,
+        n_direct: usize,
         pairs: Vec<(usize, usize)>,
     },
 }
@@ -58,6 +58,10 @@ impl SparseRows {
         self.row(r).iter().map(|&(column, weight)| weight * stacked[column]).sum()
     }
 
+    fn values(&self, stacked: &[f64]) -> Vec<f64> {
+        (0..self.len()).map(|r| self.value(r, stacked)).collect()
+    }
+
     fn scatter(&self, r: usize, seed: f64, stacked: &mut [f64]) {
         self.row(r).iter().for_each(|&(column, weight)| stacked[column] += weight * seed);
     }
@@ -78,9 +82,10 @@ impl FeatureMap {
     /// A quadratic map: with y given by `rows`, the features are y, if `keeps_linear`, and then y_i y_j for every pair.
     pub fn products(rows: &[Vec<Term>], keeps_linear: bool, pairs: Vec<(usize, usize)>, widths: &[usize]) -> Self {
         let (sources, offset) = stack(rows, widths);
-        let n_features = pairs.len() + if keeps_linear { rows.len() } else { 0 };
+        let n_direct = if keeps_linear { rows.len() } else { 0 };
+        let n_features = n_direct + pairs.len();
         let linear = SparseRows::new(rows, |source| offset[source]);
-        Self { sources, form: Form::Products { linear, keeps_linear, pairs }, n_features }
+        Self { sources, form: Form::Products { linear, n_direct, pairs }, n_features }
     }
 
     /// What has to be stacked, in this order.
@@ -103,9 +108,9 @@ impl FeatureMap {
         match &self.form {
             Form::Identity => out.iter_mut().zip(stacked).for_each(|(o, x)| *o += x),
             Form::Linear(rows) => out.iter_mut().enumerate().for_each(|(r, o)| *o += rows.value(r, stacked)),
-            Form::Products { linear, keeps_linear, pairs } => {
-                let y: Vec<f64> = (0..linear.len()).map(|r| linear.value(r, stacked)).collect();
-                let (direct, products) = out.split_at_mut(if *keeps_linear { y.len() } else { 0 });
+            Form::Products { linear, n_direct, pairs } => {
+                let y = linear.values(stacked);
+                let (direct, products) = out.split_at_mut(*n_direct);
                 direct.iter_mut().zip(&y).for_each(|(o, y)| *o += y);
                 products.iter_mut().zip(pairs).for_each(|(o, &(i, j))| *o += y[i] * y[j]);
             }
@@ -116,10 +121,9 @@ impl FeatureMap {
     pub fn accumulate_tangent(&self, stacked: &[f64], tangent: &[f64], out: &mut [f64]) {
         match &self.form {
             Form::Identity | Form::Linear(_) => self.accumulate(tangent, out),
-            Form::Products { linear, keeps_linear, pairs } => {
-                let image = |v: &[f64]| (0..linear.len()).map(|r| linear.value(r, v)).collect::<Vec<f64>>();
-                let (y, dy) = (image(stacked), image(tangent));
-                let (direct, products) = out.split_at_mut(if *keeps_linear { y.len() } else { 0 });
+            Form::Products { linear, n_direct, pairs } => {
+                let (y, dy) = (linear.values(stacked), linear.values(tangent));
+                let (direct, products) = out.split_at_mut(*n_direct);
                 direct.iter_mut().zip(&dy).for_each(|(o, y)| *o += y);
                 products.iter_mut().zip(pairs).for_each(|(o, &(i, j))| *o += dy[i] * y[j] + y[i] * dy[j]);
             }
@@ -131,9 +135,9 @@ impl FeatureMap {
         match &self.form {
             Form::Identity => back.iter_mut().zip(seed).for_each(|(b, s)| *b += s),
             Form::Linear(rows) => seed.iter().enumerate().for_each(|(r, &s)| rows.scatter(r, s, back)),
-            Form::Products { linear, keeps_linear, pairs } => {
-                let y: Vec<f64> = (0..linear.len()).map(|r| linear.value(r, stacked)).collect();
-                let (direct, products) = seed.split_at(if *keeps_linear { y.len() } else { 0 });
+            Form::Products { linear, n_direct, pairs } => {
+                let y = linear.values(stacked);
+                let (direct, products) = seed.split_at(*n_direct);
                 let mut of_y = vec![0.0; y.len()];
                 of_y.iter_mut().zip(direct).for_each(|(o, s)| *o += s);
                 for (s, &(i, j)) in products.iter().zip(pairs) {
@@ -150,12 +154,11 @@ impl FeatureMap {
         match &self.form {
             Form::Identity => stacked[r],
             Form::Linear(rows) => rows.value(r, stacked),
-            Form::Products { linear, keeps_linear, pairs } => {
-                let n_direct = if *keeps_linear { linear.len() } else { 0 };
-                if r < n_direct {
+            Form::Products { linear, n_direct, pairs } => {
+                if r < *n_direct {
                     return linear.value(r, stacked);
                 }
-                let (i, j) = pairs[r - n_direct];
+                let (i, j) = pairs[r - *n_direct];
                 linear.value(i, stacked) * linear.value(j, stacked)
             }
         }
@@ -167,12 +170,11 @@ impl FeatureMap {
         match &self.form {
             Form::Identity => vec![vec![(r, 1.0)]],
             Form::Linear(rows) => vec![columns(rows, r)],
-            Form::Products { linear, keeps_linear, pairs } => {
-                let n_direct = if *keeps_linear { linear.len() } else { 0 };
-                if r < n_direct {
+            Form::Products { linear, n_direct, pairs } => {
+                if r < *n_direct {
                     return vec![columns(linear, r)];
                 }
-                let (i, j) = pairs[r - n_direct];
+                let (i, j) = pairs[r - *n_direct];
                 vec![columns(linear, i), columns(linear, j)]
             }
         }

@@ -77,6 +77,23 @@ impl Network {
         self.widths[self.layers.len()]
     }
 
+    /// Outputs that belong together: those of a sample, or of one of its nodes or pixels.
+    pub fn n_outputs_per_part(&self) -> usize {
+        self.layers[self.n_hidden()].n_out
+    }
+
+    /// Source and entry of a column of sources stacked one behind the other.
+    pub fn origin(&self, sources: &[usize], column: usize) -> (usize, usize) {
+        let mut index = column;
+        for &source in sources {
+            if index < self.widths[source] {
+                return (source, index);
+            }
+            index -= self.widths[source];
+        }
+        unreachable!("columns of a map lie within its sources")
+    }
+
     /// The activation between layers.
     pub fn activation(&self) -> &Activation {
         &self.activation

@@ -319,10 +319,11 @@ impl Batch {
                 scratch.features.resize(layer.map.n_features() * self.n_samples, 0.0);
                 layer.multiply_transposed(theta, seed, Accum::Replace, &mut scratch.features);
                 let features = std::mem::take(&mut scratch.features);
-                for sample in 0..self.n_samples {
-                    self.pull_back(&layer.map, forward, sample, &features, sample, scratch, mu);
+                let columns = features.chunks_exact(layer.map.n_features()).zip(seed.chunks_exact(layer.width()));
+                for (sample, (features, seed)) in columns.enumerate() {
+                    self.pull_back(&layer.map, forward, sample, features, scratch, mu);
                     if let Some(skip) = &layer.skip {
-                        self.pull_back(skip, forward, sample, seed, sample, scratch, mu);
+                        self.pull_back(skip, forward, sample, seed, scratch, mu);
                     }
                 }
                 scratch.features = features;
@@ -338,26 +339,24 @@ impl Batch {
         }
     }
 
-    /// Adds Dφᵀ·(column `column` of `seeds`) on one sample to μ of the hidden layers that the map reads.
-    #[expect(clippy::too_many_arguments, reason = "a step of two loops that share these buffers")]
+    /// Adds Dφᵀ·seed on one sample to μ of the hidden layers that the map reads.
     fn pull_back(
         &self,
         map: &FeatureMap,
         forward: &Forward,
         sample: usize,
-        seeds: &[f64],
-        column: usize,
+        seed: &[f64],
         scratch: &mut PullBack,
         mu: &mut [f64],
     ) {
-        self.pull_back_each(map, forward, sample, &seeds[column * map.n_features()..], scratch, |source, back| {
+        self.pull_back_each(map, forward, sample, seed, scratch, |source, back| {
             let width = back.len();
             let start = self.layer_range(source).start + sample * width;
             mu[start..start + width].iter_mut().zip(back).for_each(|(m, b)| *m += b);
         });
     }
 
-    /// Hands Dφᵀ·seed on one sample to `take`, hidden source by hidden source; `seed` may be longer than needed.
+    /// Hands Dφᵀ·seed on one sample to `take`, hidden source by hidden source.
     pub(super) fn pull_back_each(
         &self,
         map: &FeatureMap,
@@ -371,7 +370,7 @@ impl Batch {
         self.stack(map, &forward.a, sample, stacked);
         back.clear();
         back.resize(stacked.len(), 0.0);
-        map.pull_back(stacked, &seed[..map.n_features()], back);
+        map.pull_back(stacked, seed, back);
         let mut rest = &back[..];
         for &source in map.sources() {
             let (part, others) = rest.split_at(self.network.widths()[source]);

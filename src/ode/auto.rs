@@ -134,7 +134,6 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         Work {
             evaluations: a.evaluations + b.evaluations,
             linearisations: a.linearisations + b.linearisations,
-            factorisations: a.factorisations + b.factorisations,
             solves: a.solves + b.solves,
             switches: self.n_switches,
         }

@@ -45,6 +45,15 @@ impl<'a> Terms<'a> {
     }
 }
 
+/// Weights of all stages at the part x of a step: Σ_p w_ip x^(p+1) for each row w_i of `table`.
+pub(super) fn stage_weights(table: &[[f64; 4]], x: f64) -> [f64; MAX_TERMS] {
+    let mut at_x = [0.0; MAX_TERMS];
+    for (at_x, row) in at_x.iter_mut().zip(table) {
+        *at_x = row.iter().rev().fold(0.0, |sum, w| (sum + w) * x);
+    }
+    at_x
+}
+
 /// out = base + Σ w_i v_i (base zero when absent); tells whether every entry is finite.
 ///
 /// Blocks that stay in the first-level cache make one pass over memory whatever the number of terms; four terms at once keep

@@ -10,7 +10,7 @@
 //! conditions identically in x and fit values and slopes at both ends, the one with the smallest coefficients. With stage order 2
 //! the conditions reduce to five: Σb = x, Σbc = x²/2, Σbc² = x³/3, Σbc³ = x⁴/4 and Σbᵀ A c² = x⁴/12.
 
-use super::combine::{Terms, combine};
+use super::combine::{Terms, combine, stage_weights};
 use super::diffsol::MissingLinearisation;
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
@@ -280,7 +280,6 @@ impl<F: PiecewiseField> Stepper<F> for Esdirk {
         let linear = field.linearisation().ok_or_else(missing)?;
         self.work.linearisations += 1;
         linear.linearise(start.y, start.mode)?;
-        self.work.factorisations += 1;
         linear.factor(h * GAMMA)?;
         for i in 1..N_STAGES {
             self.solve_stage(field, start, i)?;
@@ -324,29 +323,25 @@ impl Interpolant for Esdirk {
         if x == 1.0 {
             return out.copy_from_slice(&self.end);
         }
-        let at_x = self.weights_at(x);
+        let at_x = stage_weights(&self.coefficients.dense, x);
         combine(out, Some(start.y), &Terms::new(self.h, &at_x, start.dy, &self.slopes));
     }
 
     fn dissipation(&self, start: Start<'_>, x: f64) -> Option<f64> {
         // The same method applied to the scalar component E with Ė = ‖dy‖².
         let slopes = std::iter::once(start.dy).chain(self.slopes.iter().map(Vec::as_slice));
-        Some(self.h * self.weights_at(x).iter().zip(slopes).map(|(w, k)| w * dot(k, k)).sum::<f64>())
+        Some(
+            self.h
+                * stage_weights(&self.coefficients.dense, x)
+                    .iter()
+                    .zip(slopes)
+                    .map(|(w, k)| w * dot(k, k))
+                    .sum::<f64>(),
+        )
     }
 
     fn detached(&self) -> Box<dyn Interpolant + Send> {
         Box::new(self.clone())
-    }
-}
-
-impl Esdirk {
-    /// b_i(x).
-    fn weights_at(&self, x: f64) -> [f64; N_STAGES] {
-        let mut at_x = [0.0; N_STAGES];
-        for (at_x, row) in at_x.iter_mut().zip(&self.coefficients.dense) {
-            *at_x = row.iter().rev().fold(0.0, |sum, w| (sum + w) * x);
-        }
-        at_x
     }
 }
 

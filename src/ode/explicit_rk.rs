@@ -3,7 +3,7 @@
 //! Promise: an attempt allocates nothing, evaluates the field last at the end of the step, and refuses states that are not
 //! finite. The coefficients are in [`super::tableau`]; acceptance and step length are decided elsewhere.
 
-use super::combine::{MAX_TERMS, Terms, combine};
+use super::combine::{Terms, combine, stage_weights};
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
 use super::stepper::{Interpolant, Start, Stepper, Work};
@@ -189,10 +189,7 @@ impl Interpolant for ExplicitRk {
         let weight = x * x * (3.0 - 2.0 * x);
         match &self.tableau.dense {
             Dense::StageWeights(table) => {
-                let mut at_x = [0.0; MAX_TERMS];
-                for (at_x, row) in at_x.iter_mut().zip(*table) {
-                    *at_x = row.iter().rev().fold(0.0, |sum, w| (sum + w) * x);
-                }
+                let at_x = stage_weights(table, x);
                 combine(out, Some(start.y), &Terms::new(self.h, &at_x[..table.len()], start.dy, &self.stages));
             }
             Dense::CubicHermite => {

@@ -43,9 +43,7 @@ pub struct Work {
     pub evaluations: u64,
     /// Linearisations of the field.
     pub linearisations: u64,
-    /// Factorisations of I − sA.
-    pub factorisations: u64,
-    /// Solves with it, and products with A, which cost as much.
+    /// Solves with a factorised I − sA, and products with A, which cost as much.
     pub solves: u64,
     /// Changes of method.
     pub switches: u64,

@@ -113,7 +113,7 @@ impl Sizes {
     /// Sizes of a network on n samples with M targets each.
     pub fn of(network: &Network, n_samples: usize) -> Self {
         let widths = network.widths();
-        let n_outputs = widths[widths.len() - 1];
+        let n_outputs = network.n_outputs();
         let targets = n_samples * n_outputs;
         let shared = network.layers().iter().filter(|layer| !layer.is_plain());
         // Gradients of shared layers are formed one layer at a time; features that are not activations are kept.
@@ -165,7 +165,7 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
         _ => (None, None),
     };
     if let (Some(network), Some(data)) = (&network, &data) {
-        let part = network.layers()[network.n_hidden()].n_out;
+        let part = network.n_outputs_per_part();
         let order = network.output_order();
         if let Err(error) = Loss::from(spec.loss).check_targets(data.y(), data.n_outputs(), part, order) {
             report.push("data", FaultKind::Target(error));

@@ -128,8 +128,7 @@ pub struct LinearCounters {
 
 impl From<LinearCounters> for Work {
     fn from(counters: LinearCounters) -> Self {
-        let LinearCounters { linearisations, factorisations, solves } = counters;
-        Self { linearisations, factorisations, solves, ..Self::default() }
+        Self { linearisations: counters.linearisations, solves: counters.solves, ..Self::default() }
     }
 }
 
