@@ -116,11 +116,13 @@ fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     };
     match plan.method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
-        // Where the Gram matrix is too large to factorise, nothing but the explicit method is at hand.
-        Method::Auto if can_factorise => {
-            Box::new(Auto::new::<FlowField>(ExplicitRk::new(&TSIT5, dim), esdirk(plan, field), STABILITY_SHARE))
+        Method::Auto => {
+            // Where the Gram matrix is too large to factorise, nothing but the explicit methods is at hand.
+            let implicit = can_factorise.then(|| esdirk(plan, field));
+            let (low, high) = (ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim), ExplicitRk::new(&TSIT5, dim));
+            Box::new(Auto::new::<FlowField>(low, high, implicit, STABILITY_SHARE))
         }
-        Method::Auto | Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
+        Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
         Method::DormandPrince54 => Box::new(ExplicitRk::new(&DORMAND_PRINCE_54, dim)),
         Method::Dop853 => Box::new(ExplicitRk::new(&DOP853, dim)),
         Method::Esdirk54 => Box::new(esdirk(plan, field)),

@@ -253,6 +253,10 @@ impl PiecewiseField for FlowField {
         self.batch.network().activation().breakpoints()
     }
 
+    fn common_breakpoints(&self) -> Option<&[f64]> {
+        Some(self.batch.network().activation().breakpoints())
+    }
+
     fn mode_from_values(&mut self, y: &[f64]) -> Mode {
         let breakpoints = self.batch.network().activation().breakpoints();
         let mut pieces = vec![0; self.batch.n_switches()];
@@ -281,8 +285,8 @@ impl PiecewiseField for FlowField {
         }
         self.largest_term = self.loss.seed(&self.data, part, &self.forward.f, &mut self.residual_seed);
         self.delta.clear();
+        batch.backpropagate(y, &self.forward, &self.residual_seed, &[], &mut self.backward);
         if !mode.sliding().is_empty() {
-            batch.backpropagate(y, &self.forward, &self.residual_seed, &[], &mut self.backward);
             self.slide.assemble(batch, y, &self.forward, self.switches.firsts(mode.sliding()));
             self.slide.rates_of_gradient(
                 batch,
@@ -292,10 +296,12 @@ impl PiecewiseField for FlowField {
                 &mut self.rates_held,
             );
             self.slide.solve_for_rates(|e| self.rates_held[e], &mut self.delta);
+            let deltas = self.delta.iter().map(|&(_, delta)| delta);
+            self.slide.probes().inject(batch, deltas, &mut self.backward);
         } else {
             self.slide.clear();
         }
-        batch.backward(y, &self.forward, &self.residual_seed, &self.delta, &mut self.backward, dy);
+        batch.gradient(&self.forward, &self.residual_seed, &self.backward, dy);
         dy.iter_mut().for_each(|d| *d = -*d);
         for layer in 1..=batch.network().n_hidden() {
             let range = batch.layer_range(layer);
@@ -357,6 +363,10 @@ impl PiecewiseField for FlowField {
 
     fn scale(&self, switch: usize) -> f64 {
         self.layer_scale[self.layer_of(switch) - 1]
+    }
+
+    fn largest_scale(&self) -> f64 {
+        self.layer_scale.iter().fold(0.0, |largest: f64, &scale| largest.max(scale))
     }
 
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64 {

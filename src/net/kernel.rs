@@ -28,6 +28,8 @@ pub struct Probes {
     seeds: Vec<Vec<f64>>,
     /// For each layer, ∂probe/∂(learned slope behind it) of probes `first[l+1]..`; empty without learned slopes.
     learned: Vec<Vec<f64>>,
+    /// For each layer, ∂probe/∂a of probes `first[l+1]..` at the hidden layer behind it; for probes of switches only.
+    at_activations: Vec<Vec<f64>>,
     scratch: PullBack,
 }
 
@@ -94,6 +96,26 @@ impl Probes {
         self.seeds.iter_mut().for_each(Vec::clear);
         self.learned.resize_with(n_layers, Vec::new);
         self.learned.iter_mut().for_each(Vec::clear);
+        self.at_activations.resize_with(n_layers, Vec::new);
+        self.at_activations.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Adds Σ_k δ_k·∂(probe k)/∂z and ∂/∂a to the seeds of a backward pass: with probes of switches this is what injecting the δ_k into
+    /// that pass would have done.
+    pub fn inject(&self, batch: &Batch, deltas: impl Iterator<Item = f64> + Clone, backward: &mut Backward) {
+        for l in 0..batch.network().n_hidden() {
+            let width = batch.network().layers()[l].width();
+            let start = batch.layer_range(l + 1).start;
+            let add = |into: &mut [f64], first: usize, seeds: &[f64]| {
+                let columns = seeds.chunks_exact(width).zip(&self.samples[first..]);
+                for ((column, &sample), delta) in columns.zip(deltas.clone().skip(first)) {
+                    let at = start + sample * width;
+                    into[at..at + width].iter_mut().zip(column).for_each(|(i, c)| *i += delta * c);
+                }
+            };
+            add(&mut backward.seed, self.first[l], &self.seeds[l]);
+            add(&mut backward.mu, self.first[l + 1], &self.at_activations[l]);
+        }
     }
 
     /// Carries seeds from the last layer down to the first one.
@@ -113,6 +135,9 @@ impl Probes {
             // What has been carried to hidden layer l comes from all its readers by now: through the activation it goes.
             let width = network.widths()[l];
             let below = &mut self.seeds[l - 1][(deeper - self.first[l - 1]) * width..];
+            if !self.units.is_empty() {
+                self.at_activations[l - 1].extend_from_slice(below);
+            }
             let start = batch.layer_range(l).start;
             for (column, &sample) in below.chunks_exact_mut(width).zip(&self.samples[deeper..]) {
                 let at = start + sample * width..start + (sample + 1) * width;
@@ -272,8 +297,8 @@ pub fn cross_gram(
 /// layer a probe's seed is a unit vector, which leaves products only between equal units there.
 pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &mut KernelScratch, out: &mut Vec<f64>) {
     let (rows, n) = (probes.len(), batch.n_samples());
-    out.clear();
     out.resize(rows * rows, 0.0);
+    (0..rows).for_each(|q| out[q * rows + q..(q + 1) * rows].fill(0.0));
     scratch.refresh(batch, forward, probes.depth());
     let KernelScratch { kernels, products, rows: own_rows, .. } = scratch;
     for (l, layer) in batch.network().layers().iter().enumerate() {

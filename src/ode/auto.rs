@@ -1,8 +1,11 @@
 //! A stepper that is explicit where accuracy or events limit the step, and implicit where stability does.
 //!
-//! Promise: both methods have the same order and step-length exponent, so that a change of method keeps the step length and costs
-//! nothing. The decision is made before each step from what the loop tells ([`Outlook`]); no step is attempted twice for it.
+//! Promise: the decision is made before each step from what the loop tells ([`Outlook`]). The main explicit and the implicit method have
+//! the same order and step-length exponent, so that a change between them keeps the step length and costs nothing. Where the next event
+//! or stability ends a step long before the tolerance would, an explicit pair of low order makes it with fewer stages; how long
+//! its steps may be is learned from its own errors, and a step for which that was wrong is attempted again with the main pair.
 
+use super::controller::SAFETY;
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
 use super::stepper::{Interpolant, Outlook, Start, Stepper, Work};
@@ -21,48 +24,106 @@ const DISAPPOINTMENT: i32 = 4;
 /// After each disappointment the patience doubles, up to this.
 const MOST_PATIENCE: i32 = 320;
 
+/// Step of the low-order pair that the tolerance allows, in parts of the main pair's: a guess for the start, and the most believed.
+const LOW_SHARE: (f64, f64) = (0.1, 0.5);
+/// The part learned changes by at most this factor in a step.
+const MOST_LEARNED: f64 = 2.0;
+
+/// Which method makes the next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Active {
+    /// The explicit pair of low order.
+    Low,
+    /// The main explicit pair.
+    High,
+    /// The implicit pair.
+    Implicit,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Auto {
-    explicit: ExplicitRk,
-    implicit: Esdirk,
-    is_implicit: bool,
-    /// Longest stable explicit step times the decay rate.
+    low: ExplicitRk,
+    high: ExplicitRk,
+    implicit: Option<Esdirk>,
+    active: Active,
+    /// Step that the tolerance allows the low-order pair, in parts of what it allows the other.
+    low_share: f64,
+    /// Step that the tolerance allows, when the method was last chosen.
+    h_tolerance: f64,
+    /// Longest stable step of the main explicit pair, and of the low-order one, times the decay rate.
     stable: f64,
+    stable_low: f64,
     score: i32,
     patience: i32,
     n_switches: u64,
 }
 
 impl Auto {
-    /// Starts with the explicit method; `share` is the part of its stability interval that steps may use.
-    pub fn new<F: PiecewiseField>(explicit: ExplicitRk, implicit: Esdirk, share: f64) -> Self {
-        let stable = share * Stepper::<F>::stability_interval(&explicit).unwrap_or(f64::INFINITY);
-        Self { explicit, implicit, is_implicit: false, stable, score: 0, patience: PATIENCE, n_switches: 0 }
+    /// Starts with the explicit pair of high order; `share` is the part of its stability interval that steps may use.
+    pub fn new<F: PiecewiseField>(low: ExplicitRk, high: ExplicitRk, implicit: Option<Esdirk>, share: f64) -> Self {
+        let stable = |pair: &ExplicitRk| share * Stepper::<F>::stability_interval(pair).unwrap_or(f64::INFINITY);
+        Self {
+            stable: stable(&high),
+            stable_low: stable(&low),
+            low,
+            high,
+            implicit,
+            active: Active::High,
+            low_share: LOW_SHARE.0,
+            h_tolerance: 0.0,
+            score: 0,
+            patience: PATIENCE,
+            n_switches: 0,
+        }
     }
 
     fn active<'a, F: PiecewiseField + 'a>(&'a self) -> &'a dyn Stepper<F> {
-        if self.is_implicit { &self.implicit } else { &self.explicit }
+        match (self.active, &self.implicit) {
+            (Active::Low, _) => &self.low,
+            (Active::Implicit, Some(implicit)) => implicit,
+            _ => &self.high,
+        }
     }
 
     fn active_mut<'a, F: PiecewiseField + 'a>(&'a mut self) -> &'a mut dyn Stepper<F> {
-        if self.is_implicit { &mut self.implicit } else { &mut self.explicit }
+        match (self.active, &mut self.implicit) {
+            (Active::Low, _) => &mut self.low,
+            (Active::Implicit, Some(implicit)) => implicit,
+            _ => &mut self.high,
+        }
     }
 
     fn interpolant(&self) -> &dyn Interpolant {
-        if self.is_implicit { &self.implicit } else { &self.explicit }
+        match (self.active, &self.implicit) {
+            (Active::Low, _) => &self.low,
+            (Active::Implicit, Some(implicit)) => implicit,
+            _ => &self.high,
+        }
     }
 
-    fn switch(&mut self) {
-        self.is_implicit = !self.is_implicit;
+    fn switch(&mut self, to: Active) {
+        self.active = to;
         self.n_switches += 1;
         self.score = 0;
+    }
+
+    /// Learns from a step of the low-order pair what part of the other's step it can make.
+    fn learn(&mut self, h: f64, error: f64) {
+        let exponent = f64::from(self.low.tableau().error_exponent);
+        let part = h * SAFETY * error.max(1e-10).powf(-1.0 / exponent) / self.h_tolerance;
+        let change = (part / self.low_share).sqrt().clamp(1.0 / MOST_LEARNED, MOST_LEARNED);
+        self.low_share = (self.low_share * change).min(LOW_SHARE.1);
     }
 }
 
 impl<F: PiecewiseField> Stepper<F> for Auto {
     fn name(&self) -> &'static str {
-        "Auto (Tsit5, Esdirk54)"
+        if self.implicit.is_some() {
+            "Auto (BogackiShampine32, Tsit5, Esdirk54)"
+        } else {
+            "Auto (BogackiShampine32, Tsit5)"
+        }
     }
 
     fn order(&self) -> u32 {
@@ -82,10 +143,25 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
     }
 
     fn choose(&mut self, outlook: &Outlook) {
-        let Some(decay) = outlook.decay.filter(|decay| *decay > 0.0) else { return };
-        let stable = self.stable / decay;
-        if !self.is_implicit {
-            let wanted = outlook.h_tolerance.min(outlook.h_crossing);
+        if self.active == Active::Low {
+            self.learn(outlook.last_attempt, outlook.last_error);
+        }
+        let decay = outlook.decay.filter(|decay| *decay > 0.0);
+        let wanted = outlook.h_tolerance.min(outlook.h_crossing);
+        if self.active == Active::Implicit {
+            let Some(decay) = decay else { return };
+            let pays = outlook.last_attempt >= WORTHWHILE * self.stable / decay && !outlook.was_cut;
+            self.score = (self.score + if pays { -1 } else { 1 }).max(-DISAPPOINTMENT);
+            if self.score >= DISAPPOINTMENT {
+                self.switch(Active::High);
+                self.patience = (2 * self.patience).min(MOST_PATIENCE);
+            }
+            return;
+        }
+        if let Some(decay) = decay
+            && self.implicit.is_some()
+        {
+            let stable = self.stable / decay;
             self.score = match (outlook.was_cut, wanted >= STIFF_RATIO * stable) {
                 (true, _) => self.score - SETBACK,
                 (false, true) => self.score + 1,
@@ -93,16 +169,22 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
             }
             .max(0);
             if self.score >= self.patience {
-                self.switch();
+                self.switch(Active::Implicit);
+                return;
             }
-            return;
         }
-        let pays = outlook.last_attempt >= WORTHWHILE * stable && !outlook.was_cut;
-        self.score = (self.score + if pays { -1 } else { 1 }).max(-DISAPPOINTMENT);
-        if self.score >= DISAPPOINTMENT {
-            self.switch();
-            self.patience = (2 * self.patience).min(MOST_PATIENCE);
+        self.h_tolerance = outlook.h_tolerance;
+        let limit = decay.map_or(f64::INFINITY, |decay| self.stable_low / decay).min(outlook.h_crossing);
+        self.active = if limit <= self.low_share * outlook.h_tolerance { Active::Low } else { Active::High };
+    }
+
+    fn retries(&mut self, h: f64, error: f64) -> bool {
+        let retries = self.active == Active::Low;
+        if retries {
+            self.learn(h, error);
+            self.active = Active::High;
         }
+        retries
     }
 
     fn attempt(&mut self, field: &mut F, start: Start<'_>, h: f64) -> Result<f64, NonFinite> {
@@ -110,11 +192,19 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
     }
 
     fn end(&self) -> &[f64] {
-        if self.is_implicit { Stepper::<F>::end(&self.implicit) } else { Stepper::<F>::end(&self.explicit) }
+        match (self.active, &self.implicit) {
+            (Active::Low, _) => Stepper::<F>::end(&self.low),
+            (Active::Implicit, Some(implicit)) => Stepper::<F>::end(implicit),
+            _ => Stepper::<F>::end(&self.high),
+        }
     }
 
     fn end_field(&self) -> &[f64] {
-        if self.is_implicit { Stepper::<F>::end_field(&self.implicit) } else { Stepper::<F>::end_field(&self.explicit) }
+        match (self.active, &self.implicit) {
+            (Active::Low, _) => Stepper::<F>::end_field(&self.low),
+            (Active::Implicit, Some(implicit)) => Stepper::<F>::end_field(implicit),
+            _ => Stepper::<F>::end_field(&self.high),
+        }
     }
 
     fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64 {
@@ -130,13 +220,15 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
     }
 
     fn work(&self) -> Work {
-        let (a, b) = (Stepper::<F>::work(&self.explicit), Stepper::<F>::work(&self.implicit));
-        Work {
-            evaluations: a.evaluations + b.evaluations,
-            linearisations: a.linearisations + b.linearisations,
-            solves: a.solves + b.solves,
-            switches: self.n_switches,
+        let works = [Stepper::<F>::work(&self.low), Stepper::<F>::work(&self.high)];
+        let implicit = self.implicit.as_ref().map(|implicit| Stepper::<F>::work(implicit));
+        let mut total = Work { switches: self.n_switches, ..Work::default() };
+        for work in works.into_iter().chain(implicit) {
+            total.evaluations += work.evaluations;
+            total.linearisations += work.linearisations;
+            total.solves += work.solves;
         }
+        total
     }
 }
 

@@ -4,17 +4,20 @@
 #[derive(Debug, Clone, Copy)]
 pub struct StepController {
     h: f64,
-    exponent: f64,
+    exponent: u32,
 }
 
-const SAFETY: f64 = 0.9;
+/// Part of the step that the error would allow.
+pub const SAFETY: f64 = 0.9;
 const MIN_FACTOR: f64 = 0.2;
 const MAX_FACTOR: f64 = 5.0;
+/// Errors above this tell how long a step the tolerance allows, even when something else has limited the step.
+const TELLING_ERROR: f64 = 1e-3;
 
 impl StepController {
     /// Starts with step `h` for an error that shrinks like h^`exponent`.
     pub fn new(h: f64, exponent: u32) -> Self {
-        Self { h, exponent: 1.0 / f64::from(exponent) }
+        Self { h, exponent }
     }
 
     /// The step that the tolerance allows, as far as known.
@@ -22,11 +25,17 @@ impl StepController {
         self.h
     }
 
-    /// An attempt of length `h` was accepted with the given relative error. When something else than the tolerance had limited it,
-    /// the tolerance's step may only grow.
+    /// An attempt of length `h` was accepted with the given relative error. When something else than the tolerance had limited it and
+    /// the error is too small to tell what it would be for a longer step, the tolerance's step may only grow.
     pub fn accept(&mut self, h: f64, error: f64) {
         let next = h * self.factor(error);
-        self.h = if h >= 0.999 * self.h { next } else { self.h.max(next.min(MAX_FACTOR * self.h)) };
+        let is_telling = h >= 0.999 * self.h || error > TELLING_ERROR;
+        self.h = if is_telling { next } else { self.h.max(next.min(MAX_FACTOR * self.h)) };
+    }
+
+    /// The error shrinks like h to this power.
+    pub fn exponent(&self) -> u32 {
+        self.exponent
     }
 
     /// An attempt of length `h` was rejected; a non-finite error shrinks the most.
@@ -36,6 +45,6 @@ impl StepController {
     }
 
     fn factor(&self, error: f64) -> f64 {
-        (SAFETY * error.max(1e-10).powf(-self.exponent)).clamp(MIN_FACTOR, MAX_FACTOR)
+        (SAFETY * error.max(1e-10).powf(-1.0 / f64::from(self.exponent))).clamp(MIN_FACTOR, MAX_FACTOR)
     }
 }

@@ -3,10 +3,11 @@
 //! All surfaces are tested at once from values and rates at both ends of the step: a cubic Hermite interpolant per surface shows
 //! sign changes and double crossings inside the step. The few candidates are then followed on the exact switching value.
 
-use super::field::{PiecewiseField, SlideMargin};
+use super::field::{NonFinite, PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode, Side};
 use super::resolve::{MARGIN_TOL, NOISE_SAFETY};
-use super::root::{Bracket, cubic_minimum, cubic_root_estimate, shrink};
+use super::root::{Bracket, cubic_minimum, cubic_root_estimate, first_outside, shrink};
+use super::scan::{mark_near, mark_passing, marked};
 
 /// Rounding floor of a switching value relative to its scale.
 pub const VALUE_FLOOR: f64 = 2e-14;
@@ -138,6 +139,8 @@ pub struct Located<'a, F> {
     pub y: &'a mut [f64],
     /// Scratch of length dim.
     pub dy: &'a mut [f64],
+    /// Where the field was last evaluated, if that was in this step.
+    pub evaluated_at: Option<f64>,
     /// Field evaluations made here.
     pub n_evaluations: u64,
     /// Single switching values computed here.
@@ -181,7 +184,24 @@ impl<F: PiecewiseField> Located<'_, F> {
         (found, approaches)
     }
 
+    /// Puts `y` at part `x` of the step and the field's last evaluation there, unless that is where it is.
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub fn stand_at(&mut self, x: f64) -> Result<(), NonFinite> {
+        (self.dense)(x, self.y);
+        if self.evaluated_at == Some(x) {
+            return Ok(());
+        }
+        self.evaluated_at = None;
+        self.n_evaluations += 1;
+        self.field.eval(self.y, self.mode, self.dy)?;
+        self.evaluated_at = Some(x);
+        Ok(())
+    }
+
     /// The instant in (0, x_high] at which the first slide lets go, given margins at `x_high`; `None` when none does.
+    /// The field's last evaluation is mostly there.
     pub fn earliest_exit(&mut self, x_high: f64, margins_high: &[SlideMargin]) -> Option<Found> {
         if self.worst_margin(margins_high) >= -self.margin_tol() {
             return None;
@@ -191,10 +211,8 @@ impl<F: PiecewiseField> Located<'_, F> {
         let start = self.worst_margin(&self.start.margins);
         let mut bracket = Bracket { inside: (0.0, start), outside: (x_high, self.worst_margin(margins_high)) };
         let mut evaluate = |this: &mut Self, x: f64| {
-            (this.dense)(x, this.y);
-            this.n_evaluations += 1;
             // A non-finite value inside an accepted step cannot be: treat it as outside, so that the step is cut before it.
-            if this.field.eval(this.y, this.mode, this.dy).is_err() {
+            if this.stand_at(x).is_err() {
                 return f64::MIN;
             }
             this.field.margins(&mut margins);
@@ -221,7 +239,7 @@ impl<F: PiecewiseField> Located<'_, F> {
             }
         }
         let x_tol = self.x_tol;
-        let x = shrink(bracket, x_tol, |x| evaluate(self, x)).outside.0;
+        let x = first_outside(bracket, x_tol, |x| evaluate(self, x));
         let exits = self.letting_go(&at_outside);
         Some(Found { x, hits: Vec::new(), exits })
     }
@@ -237,7 +255,9 @@ impl<F: PiecewiseField> Located<'_, F> {
     /// its breakpoint earlier than that, if any.
     pub fn gather(&self, rates: &[f64], same_time: f64, hits: &mut Vec<Contact>) -> Option<Contact> {
         let mut overtaken = None;
-        for (j, (&value, &rate)) in self.field.values().iter().zip(rates).enumerate() {
+        let values = self.field.values();
+        let mut judge = |j: usize| {
+            let (value, rate) = (values[j], rates[j]);
             visit_boundaries(&*self.field, self.mode, j, |b| {
                 let distance = b.distance(value);
                 let approach = -b.side.sign() * rate;
@@ -255,6 +275,16 @@ impl<F: PiecewiseField> Located<'_, F> {
                     hits.push(b.contact);
                 }
             });
+        };
+        match self.field.common_breakpoints() {
+            Some(breakpoints) => {
+                let largest = breakpoints.iter().fold(0.0, |largest: f64, b| largest.max(b.abs()));
+                let near = 1e-9 * (self.field.largest_scale() + largest);
+                let mut marks = Vec::new();
+                mark_near(breakpoints, &self.start.values, (values, rates), (near, same_time), &mut marks);
+                marked(&marks).for_each(&mut judge);
+            }
+            None => (0..values.len()).for_each(&mut judge),
         }
         overtaken
     }
@@ -297,7 +327,7 @@ impl<F: PiecewiseField> Located<'_, F> {
     /// Boundaries that the cubic through both ends of the step does not clear. None, and no slide in question, means no event.
     pub fn suspicions(&self) -> Vec<Suspicious> {
         let mut found = Vec::new();
-        for switch in 0..self.end.values.len() {
+        let mut judge = |switch: usize| {
             let (rate_0, rate_1) = (self.start.rates[switch], self.end.rates[switch]);
             // Three times what the Bézier coefficients add to the values at most.
             let reach = self.h * (rate_0.abs() + rate_1.abs());
@@ -323,6 +353,14 @@ impl<F: PiecewiseField> Located<'_, F> {
                     found.push(Suspicious { boundary, fresh, suspicion });
                 }
             });
+        };
+        match self.field.common_breakpoints() {
+            Some(breakpoints) => {
+                let mut marks = Vec::new();
+                mark_passing(breakpoints, self.start, self.end, self.h, &mut marks);
+                marked(&marks).for_each(&mut judge);
+            }
+            None => (0..self.end.values.len()).for_each(&mut judge),
         }
         found
     }

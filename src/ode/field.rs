@@ -51,6 +51,11 @@ pub trait PiecewiseField {
     /// Breakpoints of a switch, strictly increasing.
     fn breakpoints(&self, switch: usize) -> &[f64];
 
+    /// The breakpoints of every switch, where all have the same: scans over all switches are much faster then.
+    fn common_breakpoints(&self) -> Option<&[f64]> {
+        None
+    }
+
     /// The mode read off the switching values at `y`, none sliding; a value on a breakpoint counts as above it. Only a run's start
     /// uses it.
     fn mode_from_values(&mut self, y: &[f64]) -> Mode;
@@ -82,6 +87,11 @@ pub trait PiecewiseField {
 
     /// *(last)* Magnitude of a switch's value, for rounding floors.
     fn scale(&self, switch: usize) -> f64;
+
+    /// *(last)* The largest [`scale`](Self::scale) of any switch.
+    fn largest_scale(&self) -> f64 {
+        (0..self.n_switches()).map(|switch| self.scale(switch)).fold(0.0, f64::max)
+    }
 
     /// *(last)* Size of the terms that cancel in rates of switches, where that is more than the largest rate: rates far below it are
     /// rounding. Matters when every switch is nearly at rest.

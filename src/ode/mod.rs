@@ -17,6 +17,7 @@ pub mod observer;
 pub mod outcome;
 pub mod resolve;
 pub mod root;
+mod scan;
 pub mod stepper;
 pub mod tableau;
 #[cfg(test)]

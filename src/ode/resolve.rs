@@ -150,6 +150,8 @@ pub struct Workspace {
     pub margins: Vec<super::field::SlideMargin>,
     /// Evaluations made.
     pub n_evaluations: u64,
+    /// Times until switches reach their breakpoints.
+    pub times: Vec<f64>,
 }
 
 /// The changes between two modes at the contacts of an event; `touched` are reported as grazes when nothing changed there.

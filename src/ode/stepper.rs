@@ -54,12 +54,14 @@ pub struct Work {
 pub struct Outlook {
     /// Step that the tolerance allows, as far as known.
     pub h_tolerance: f64,
-    /// Step to the next predicted crossing, ∞ without one.
+    /// Longest step that the next predicted crossing leaves, ∞ without one.
     pub h_crossing: f64,
     /// Estimate of the largest decay rate, if there is one.
     pub decay: Option<f64>,
     /// Length of the last attempt that was accepted, before an event cut it short; 0 before the first.
     pub last_attempt: f64,
+    /// Its error, relative to the tolerance.
+    pub last_error: f64,
     /// Whether the last step ended at an event.
     pub was_cut: bool,
 }
@@ -113,6 +115,12 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
     /// Whether the method wants the largest decay rate of the field to be estimated as the run goes.
     fn uses_decay(&self) -> bool {
         self.stability_interval().is_some()
+    }
+
+    /// The attempt of length `h` was rejected for its error: whether the same length is worth another attempt, with another method.
+    fn retries(&mut self, h: f64, error: f64) -> bool {
+        let _ = (h, error);
+        false
     }
 
     /// What lies ahead, told before every step; a stepper made of several methods chooses by it.

@@ -4,6 +4,7 @@ use super::{DECAY_INTERVAL, Integration, PREDICTION_REACH, RESTING, STABILITY_SH
 use crate::ode::event::visit_boundaries;
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
+use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
 use std::ops::ControlFlow;
 
@@ -43,10 +44,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Makes attempts until one is accepted; returns its length.
     pub(super) fn attempt(&mut self) -> ControlFlow<StopReason, f64> {
         let remaining = self.options.t_end - self.t;
-        let h_crossing = self.next_crossing();
+        let h_crossing = PREDICTION_REACH * self.next_crossing();
         let (last_attempt, was_cut) = self.last_attempt;
         let h_tolerance = self.controller.h();
-        self.stepper.choose(&Outlook { h_tolerance, h_crossing, decay: self.decay, last_attempt, was_cut });
+        let (decay, last_error) = (self.decay, self.last_error);
+        self.stepper.choose(&Outlook { h_tolerance, h_crossing, decay, last_attempt, last_error, was_cut });
         loop {
             let h = self.options.fixed_step.unwrap_or_else(|| self.proposed_step(h_crossing)).min(remaining);
             let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
@@ -55,10 +57,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 Ok(taken) => {
                     let error = self.stepper.error(&self.options.norm, start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
-                        self.controller.accept(taken, error);
+                        // A step of another method says nothing about the length that this one's tolerance allows.
+                        if self.stepper.error_exponent() == self.controller.exponent() {
+                            self.controller.accept(taken, error);
+                        }
                         self.last_attempt = (taken, false);
+                        self.last_error = error;
                         self.read_end();
                         return ControlFlow::Continue(taken);
+                    }
+                    if self.stepper.retries(h, error) {
+                        self.stats.rejected += 1;
+                        self.stepper.reset();
+                        continue;
                     }
                     self.controller.reject(h, error);
                     if h <= smallest || h < f64::MIN_POSITIVE {
@@ -99,22 +110,32 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             h = h.min(STABILITY_SHARE * interval / decay);
         }
         // Never so short that a crossing just missed by rounding would stop the clock.
-        h.min((PREDICTION_REACH * h_crossing).max(1e-9 * h))
+        h.min(h_crossing.max(1e-9 * h))
     }
 
     /// Time until the first switch reaches a boundary at its present rate; ∞ when none approaches.
-    fn next_crossing(&self) -> f64 {
+    fn next_crossing(&mut self) -> f64 {
+        let Self { field, mode, start, fresh, work, .. } = self;
         let mut soonest = f64::INFINITY;
-        for (j, (&value, &rate)) in self.start.values.iter().zip(&self.start.rates).enumerate() {
-            visit_boundaries(&*self.field, &self.mode, j, |b| {
+        let mut judge = |j: usize| {
+            let (value, rate) = (start.values[j], start.rates[j]);
+            visit_boundaries(&**field, mode, j, |b| {
                 let (distance, approach) = (b.distance(value), -b.side.sign() * rate);
-                if approach > 0.0 && distance > 0.0 && distance < soonest * approach && !self.fresh.contains(&b.contact)
-                {
+                if approach > 0.0 && distance > 0.0 && distance < soonest * approach && !fresh.contains(&b.contact) {
                     soonest = distance / approach;
                 }
             });
-        }
-        soonest
+        };
+        let Some(breakpoints) = field.common_breakpoints() else {
+            (0..start.values.len()).for_each(judge);
+            return soonest;
+        };
+        let times = &mut work.times;
+        crossing_times(breakpoints, &start.values, &start.rates, times);
+        // What stands on a breakpoint is not about to reach it.
+        fresh.iter().chain(mode.sliding()).for_each(|contact| times[contact.switch] = f64::INFINITY);
+        fresh.iter().for_each(|contact| judge(contact.switch));
+        times.iter().fold(soonest, |soonest, &time| soonest.min(time))
     }
 
     pub(super) fn read_end(&mut self) {

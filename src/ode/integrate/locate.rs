@@ -5,7 +5,7 @@ use super::{Cut, Integration, RETAKE_SLACK, SIMULTANEOUS, X_TOL};
 use crate::ode::event::{Approach, Found, Located};
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
-use crate::ode::root::{Bracket, shrink};
+use crate::ode::root::{Bracket, first_outside};
 use crate::ode::stepper::{Start, Stepper};
 use std::ops::ControlFlow;
 
@@ -25,6 +25,7 @@ macro_rules! located {
             dense: &$dense,
             y: &mut $run.y_cut,
             dy: &mut $run.dy_cut,
+            evaluated_at: None,
             n_evaluations: 0,
             n_single_values: 0,
         }
@@ -64,6 +65,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         let mut moved = self.stepper.work().evaluations != before;
         let mut found = None;
+        let mut evaluated_at = None;
         let mut approaches = Vec::new();
         if suspect {
             let stepper = &*self.stepper;
@@ -73,21 +75,20 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 let end_margins = located.end.margins.clone();
                 found = located.earliest_exit(1.0, &end_margins);
                 if found.is_none() && located.margins_may_dip() {
-                    stepper.interpolate(start, 0.5, located.y);
                     let mut margins = Vec::new();
-                    located.n_evaluations += 1;
-                    if located.field.eval(located.y, located.mode, located.dy).is_ok() {
+                    if located.stand_at(0.5).is_ok() {
                         located.field.margins(&mut margins);
                         found = located.earliest_exit(0.5, &margins);
                     }
                 }
                 moved = true;
             }
+            evaluated_at = located.evaluated_at;
             self.stats.evaluations += located.n_evaluations;
             self.stats.single_values += located.n_single_values;
         }
         if let Some(first) = found.take() {
-            found = Some(self.verify(h, first)?);
+            found = Some(self.verify(h, first, evaluated_at)?);
         } else {
             self.y_cut.copy_from_slice(self.stepper.end());
             self.dy_cut.copy_from_slice(self.stepper.end_field());
@@ -99,71 +100,54 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Makes sure that nothing else happens before the event, moving it forward as long as something does; then gathers all that
-    /// happens at the same instant.
-    pub(super) fn verify(&mut self, h: f64, mut found: Found) -> ControlFlow<StopReason, Found> {
+    /// happens at the same instant. `evaluated_at` is where in the step the field was last evaluated, if it was.
+    pub(super) fn verify(
+        &mut self,
+        h: f64,
+        mut found: Found,
+        evaluated_at: Option<f64>,
+    ) -> ControlFlow<StopReason, Found> {
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let stepper = &*self.stepper;
         let mut located = located!(self, h, start, |x: f64, y: &mut [f64]| stepper.interpolate(start, x, y));
         let mut rates = std::mem::take(&mut self.work.rates);
         let mut margins = Vec::new();
         let same_time = SIMULTANEOUS * (self.t + found.x * h).max(h);
+        located.evaluated_at = evaluated_at;
         let mut broken = None;
-        // Whether the field's last evaluation is at the event.
-        let mut is_there = false;
         for _ in 0..100 {
-            stepper.interpolate(start, found.x, located.y);
-            located.n_evaluations += 1;
-            if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
-                broken = Some(StopReason::NonFinite { what: error.what });
+            if let Err(error) = located.stand_at(found.x) {
+                broken = Some(error);
                 break;
             }
-            is_there = true;
             located.field.rates(located.dy, &mut rates);
             self.stats.rate_evaluations += 1;
             located.field.margins(&mut margins);
-            let n_before = located.n_evaluations;
             if let Some(exit) = located.earliest_exit(found.x, &margins).filter(|e| e.x < found.x) {
-                let gain = (found.x - exit.x) * h;
-                let merged = gain <= same_time;
+                let merged = (found.x - exit.x) * h <= same_time;
                 let hits = if merged { std::mem::take(&mut found.hits) } else { Vec::new() };
                 found = Found { hits, ..exit };
-                is_there = false;
                 if merged {
                     break;
                 }
                 continue;
             }
-            if located.n_evaluations != n_before {
-                // The search for an exit moved the field; the exit coincides with the event and is decided there.
-                stepper.interpolate(start, found.x, located.y);
-                located.n_evaluations += 1;
-                if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
-                    broken = Some(StopReason::NonFinite { what: error.what });
-                    break;
-                }
+            // A search for an exit that coincides with the event, and is decided there, has moved the field.
+            if let Err(error) = located.stand_at(found.x) {
+                broken = Some(error);
+                break;
             }
             let overtaken = located.gather(&rates, same_time, &mut found.hits);
             let earlier = overtaken.and_then(|contact| {
                 let x = located.locate_before(contact, found.x)?;
                 (x < found.x).then(|| Found { x, hits: vec![contact], exits: Vec::new() })
             });
-            // Following a single switch uses the state buffer but not the field's evaluation.
-            stepper.interpolate(start, found.x, located.y);
             match earlier {
-                Some(earlier) => {
-                    found = earlier;
-                    is_there = false;
-                }
+                Some(earlier) => found = earlier,
                 None => break,
             }
         }
-        if !is_there && broken.is_none() {
-            stepper.interpolate(start, found.x, located.y);
-            located.n_evaluations += 1;
-            if let Err(error) = located.field.eval(located.y, located.mode, located.dy) {
-                broken = Some(StopReason::NonFinite { what: error.what });
-            }
-        }
+        let broken = broken.or(located.stand_at(found.x).err()).map(|error| StopReason::NonFinite { what: error.what });
         self.stats.evaluations += located.n_evaluations;
         self.stats.single_values += located.n_single_values;
         self.work.rates = rates;
@@ -197,7 +181,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let at_start = margin_at(0.0);
             let x = if at_start > 0.0 {
                 let bracket = Bracket { inside: (0.0, at_start), outside: (x_high, at_high) };
-                shrink(bracket, X_TOL, &mut margin_at).outside.0
+                first_outside(bracket, X_TOL, &mut margin_at)
             } else {
                 0.0
             };

@@ -31,7 +31,7 @@ const SIMULTANEOUS: f64 = 1e-12;
 /// Part of the real stability interval that steps of explicit methods use.
 pub const STABILITY_SHARE: f64 = 0.855;
 /// Steps reach at most this many predicted times to the next crossing.
-const PREDICTION_REACH: f64 = 1.5;
+const PREDICTION_REACH: f64 = 1.05;
 /// Steps between estimates of the decay rate.
 const DECAY_INTERVAL: u64 = 5;
 /// A gradient this far below its largest norm so far is rounding noise.
@@ -122,6 +122,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     decay: Option<f64>,
     /// Length of the last accepted attempt, and whether an event cut it short.
     last_attempt: (f64, bool),
+    /// Its error, relative to the tolerance.
+    last_error: f64,
     largest_dy: f64,
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
@@ -170,6 +172,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             forced: Vec::new(),
             decay: None,
             last_attempt: (0.0, false),
+            last_error: 1.0,
             largest_dy: 0.0,
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],
