@@ -19,7 +19,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
     ("record", &["net", "ntk", "observe", "ode", "scenario", "simulate", "theory"]),
     ("report", &["record"]),
-    ("theory", &["data", "descent", "flow", "logistic", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"]),
+    (
+        "theory",
+        &["data", "descent", "flow", "logistic", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"],
+    ),
     ("simulate", &["data", "flow", "loss", "net", "ntk", "observe", "ode", "scenario", "vector"]),
 ];
 

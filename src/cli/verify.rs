@@ -27,7 +27,7 @@ pub(super) struct Verify {
     /// Compare with leaky ReLU flows of slopes down to 1e-5 (Corollary 3.1.1); six more runs
     #[arg(long)]
     relu_limit: bool,
-    /// Compare with piecewise polynomials of degrees up to 15 in place of the sigmoid (Corollary 3.1.2); five more runs
+    /// Compare with piecewise polynomials of degrees up to 31 in place of the sigmoid (Corollary 3.1.2); six more runs
     #[arg(long)]
     sigmoid_limit: bool,
     #[command(flatten)]
@@ -78,9 +78,9 @@ fn table(out: &mut impl Write, record: &VerifyRecord, summary: &Summary, folder:
             (Some(_), None) => format!("  [{}]", short(*figure)),
             _ => String::new(),
         };
-        writeln!(out, "  {verdict:<14} {claim:<19} {title}{figures}")?;
+        writeln!(out, "  {verdict:<14} {claim:<21} {title}{figures}")?;
         let shown = file.as_ref().map_or(String::new(), |file| format!(" (see {})", folder.join(file).display()));
-        writeln!(out, "  {:<14} {:<19} {meaning}{shown}", "", "")?;
+        writeln!(out, "  {:<14} {:<21} {meaning}{shown}", "", "")?;
     }
     let count = |verdict: Verdict| record.rows.iter().filter(|row| row.verdict == verdict.as_str()).count();
     let all = [Verdict::Holds, Verdict::Violated, Verdict::Vacuous, Verdict::Unresolved, Verdict::DoesNotApply];

@@ -5,7 +5,8 @@ use super::evidence::Evidence;
 use super::row::{Claim, ClaimRow, Verdict};
 use crate::ntk::bound::RATIO_TOL;
 
-const CLAIM: Claim = Claim { id: "a-priori", title: "λ_min(G(0)) and the change of J about θ₀ bound the decay beforehand" };
+const CLAIM: Claim =
+    Claim { id: "a-priori", title: "λ_min(G(0)) and the change of J about θ₀ bound the decay beforehand" };
 
 /// Largest ‖r_t‖ / (e^{−νt}‖r₀‖) with ν known before the run; without a ball, the condition that failed.
 pub(super) fn a_priori(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
@@ -13,7 +14,7 @@ pub(super) fn a_priori(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
         return CLAIM.row(Verdict::DoesNotApply, evidence.beyond_theorem().unwrap_or_default());
     };
     match *ball {
-        Ball::Keeps { radius, rate, .. } => {
+        Ball::Keeps { radius, rate } => {
             let Some((ratio, is_broken)) = evidence.decay_ratio(rate, 0.0) else {
                 return CLAIM.row(Verdict::Unresolved, "the run has no positive time");
             };
@@ -27,12 +28,15 @@ pub(super) fn a_priori(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
             CLAIM.row(verdict, meaning).measured(ratio, 1.0 + RATIO_TOL).shown_in("trajectory.csv")
         }
         Ball::Fails { condition } if condition.is_finite() => {
-            let meaning = format!("4κ‖r₀‖/λ_min(G(0)) = {condition:.3e} is above 1: J changes too fast about θ₀ for its size");
+            let meaning =
+                format!("4κ‖r₀‖/λ_min(G(0)) = {condition:.3e} is above 1: J changes too fast about θ₀ for its size");
             CLAIM.row(Verdict::DoesNotApply, meaning).measured(condition, 1.0)
         }
         Ball::Fails { .. } => CLAIM.row(Verdict::DoesNotApply, "no radius was found that the flow would keep to"),
         Ball::Kink { distance, radius } => {
-            let meaning = format!("a kink is {distance:.3e} from θ₀, in the ball of radius {radius:.3e} that is needed, and J jumps there");
+            let meaning = format!(
+                "a kink is {distance:.3e} from θ₀, in the ball of radius {radius:.3e} that is needed, and J jumps there"
+            );
             CLAIM.row(Verdict::DoesNotApply, meaning).measured(radius, distance)
         }
         Ball::Singular => CLAIM.row(Verdict::DoesNotApply, "G(0) is singular to rounding"),

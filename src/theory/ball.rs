@@ -2,7 +2,7 @@
 //!
 //! With s = σ_min(J(θ₀)) and ‖J(θ) − J(θ₀)‖ ≤ κ‖θ − θ₀‖ in the ball of radius ρ, σ_min(J) ≥ s − κρ there. Since −d‖r‖/dt = ‖Jᵀr‖²/‖r‖
 //! ≥ (s − κρ)‖θ̇‖, the flow's path in the ball is no longer than ‖r₀‖/(s − κρ). Where that is at most ρ, the flow stays, and ‖r_t‖ ≤
-//! e^{−νt}‖r₀‖ with ν = (s − κρ)². Such ρ exist when 4κ‖r₀‖ ≤ s². (Chatterjee's 4L(θ₀) < ρ²α with α = 2ν is the same condition.)
+//! e^{−νt}‖r₀‖ with ν = (s − κρ)². Where output biases alone make G regular, ν is their share of it, for every ρ. Otherwise such ρ exist when 4κ‖r₀‖ ≤ s². (Chatterjee's 4L(θ₀) < ρ²α with α = 2ν is the same condition.)
 
 use super::evidence::Evidence;
 use crate::flow::FlowField;
@@ -21,6 +21,12 @@ const SAFETY: f64 = 2.0;
 /// Directions in which the ascent towards the largest change starts, besides the gradient's; and its steps.
 const ASCENT: (usize, usize) = (3, 6);
 
+/// The ball is this much larger than the path can be long: the criterion is a strict inequality.
+const ROOM: f64 = 1.001;
+
+/// A singular value of the bias columns above this part of the largest is not zero.
+const CLEAR: f64 = 1e-8;
+
 /// Power iterations for the largest singular value of a change.
 const POWER: usize = 30;
 
@@ -31,7 +37,7 @@ const ENLARGE: (usize, f64) = (12, 1.1);
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Ball {
     /// The flow cannot leave the ball, and the residual falls at least at this rate.
-    Keeps { radius: f64, rate: f64, condition: f64 },
+    Keeps { radius: f64, rate: f64 },
     /// The condition fails: 4κ‖r₀‖/s² is above 1.
     Fails { condition: f64 },
     /// A kink comes closer than the radius, so that J jumps in the ball.
@@ -58,6 +64,9 @@ impl Ball {
         if s <= 4.0 * f64::EPSILON * (sigma.len() as f64).sqrt() * largest {
             return Some(Self::Singular);
         }
+        if let Some(rate) = bias_rate(evidence, &jacobian) {
+            return Some(Self::Keeps { radius: ROOM * r0 / rate.sqrt(), rate });
+        }
         let downhill = local.dy.clone();
         let kink = local.nearest_kink(theta0)?;
         let mut radius = r0 / s;
@@ -75,7 +84,7 @@ impl Ball {
                 }
                 let rate = (s - kappa * radius).powi(2);
                 return Some(if (s - kappa * radius) * radius >= r0 {
-                    Self::Keeps { radius, rate, condition }
+                    Self::Keeps { radius, rate }
                 } else {
                     // The radius was taken beyond the larger root.
                     Self::Fails { condition }
@@ -85,6 +94,19 @@ impl Ball {
         }
         Some(Self::Fails { condition: f64::NAN })
     }
+}
+
+/// What output biases alone contribute to λ_min(G): their columns of J do not depend on θ. `None` when that is nothing.
+fn bias_rate(evidence: &Evidence, jacobian: &Mat<f64>) -> Option<f64> {
+    let layers = evidence.problem.network.layers();
+    let bias = layers[layers.len() - 1].bias.clone()?;
+    let own = jacobian.as_ref().subrows(bias.start, bias.len());
+    if own.nrows() < own.ncols() {
+        return None;
+    }
+    let sigma = own.singular_values().ok()?;
+    let least = sigma[sigma.len() - 1];
+    (least > CLEAR * sigma[0]).then(|| least * least)
 }
 
 /// J and its neighbourhood at one point.
@@ -187,7 +209,8 @@ mod tests {
     #[test]
     fn the_power_iteration_finds_the_largest_singular_value() {
         for (rows, columns) in [(7, 3), (3, 3), (20, 6)] {
-            let matrix = Mat::from_fn(rows, columns, |i, j| ((3 * i + 5 * j) as f64).sin() + if i == j { 2.0 } else { 0.0 });
+            let matrix =
+                Mat::from_fn(rows, columns, |i, j| ((3 * i + 5 * j) as f64).sin() + if i == j { 2.0 } else { 0.0 });
             let sigma = matrix.singular_values().expect("it converges");
             let mut direction = vec![0.0; rows];
             let size = top_direction(&matrix, &mut direction);

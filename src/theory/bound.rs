@@ -8,7 +8,8 @@ use super::row::{Claim, ClaimRow, Verdict};
 use crate::ntk::BoundCheck;
 use crate::ntk::bound::RATIO_TOL;
 
-const CONSTANT: Claim = Claim { id: "bound", title: "Thm 3.1: ‖r_t‖ ≤ e^(−λ₀t)‖r_0‖, λ₀ from this run" };
+const CONSTANT: Claim =
+    Claim { id: "bound", title: "Thm 3.1: ‖r_t‖ ≤ e^(−λ₀t)‖r_0‖, λ₀ from this run" };
 const INTEGRAL: Claim = Claim { id: "integral-bound", title: "sharper: ‖r_t‖ ≤ exp(−∫λ_min)‖r_0‖" };
 const ONE_SIDED: Claim =
     Claim { id: "one-sided-bound", title: "Thm 3.1 as printed, with G of the pieces on both sides while units slide" };
@@ -25,7 +26,11 @@ pub(super) fn constant(evidence: &Evidence) -> ClaimRow {
     let verdict = Verdict::from(report.verdict);
     let mut meaning = report.reason;
     if let (Verdict::Holds, Some(lambda0)) = (verdict, lambda0) {
-        meaning += &format!("; by the end it has fallen by e^−{:.3}, the bound by {}", fallen(evidence), power(lambda0.value * evidence.t_end()));
+        meaning += &format!(
+            "; by the end it has fallen by e^−{:.3}, the bound by {}",
+            fallen(evidence),
+            power(lambda0.value * evidence.t_end())
+        );
     }
     let row = CONSTANT.row(verdict, meaning);
     let ratio = report.worst_ratio.filter(|_| matches!(verdict, Verdict::Holds | Verdict::Violated));
@@ -41,7 +46,8 @@ pub(super) fn integral(evidence: &Evidence) -> ClaimRow {
     let verdict = Verdict::from(report.integral_verdict);
     let mut meaning = report.integral_reason.clone();
     if verdict == Verdict::Holds {
-        let exponent = evidence.rows.last().and_then(|row| row.integral_bound).map(|b| -(b / evidence.rows[0].residual_norm).ln());
+        let exponent =
+            evidence.rows.last().and_then(|row| row.integral_bound).map(|b| -(b / evidence.rows[0].residual_norm).ln());
         let exponent = exponent.filter(|e| e.is_finite()).map_or("less than can be represented".to_owned(), power);
         meaning += &format!("; by the end it has fallen by e^−{:.3}, the bound by {exponent}", fallen(evidence));
     }
@@ -73,7 +79,8 @@ pub(super) fn one_sided(evidence: &Evidence) -> ClaimRow {
         return ONE_SIDED.row(Verdict::Unresolved, meaning);
     }
     let free = evidence.rows.iter().filter(|row| row.sliding == 0).filter_map(|row| row.lambda_min);
-    let (Some(sides), resolution) = (evidence.witness.one_sided, evidence.run.observed.lambda0.map_or(0.0, |l| l.resolution))
+    let (Some(sides), resolution) =
+        (evidence.witness.one_sided, evidence.run.observed.lambda0.map_or(0.0, |l| l.resolution))
     else {
         return ONE_SIDED.row(Verdict::Unresolved, "λ_min was not tracked");
     };
@@ -91,7 +98,10 @@ pub(super) fn one_sided(evidence: &Evidence) -> ClaimRow {
         );
         (Verdict::Violated, meaning)
     } else {
-        (Verdict::Holds, format!("with their least λ_min {lowest:.4e} the bound is kept here, which sliding does not promise"))
+        (
+            Verdict::Holds,
+            format!("with their least λ_min {lowest:.4e} the bound is kept here, which sliding does not promise"),
+        )
     };
     ONE_SIDED.row(verdict, meaning).measured(ratio, 1.0 + RATIO_TOL).shown_in("trajectory.csv")
 }

@@ -31,8 +31,11 @@ const FIRST: f64 = 0.25;
 
 /// The criterion, the start that the theorem asks for, and the bound where α is known from below.
 pub(super) fn chatterjee(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
+    if let Some(reason) = evidence.problem.loss.beyond_theory() {
+        return CLAIM.row(Verdict::DoesNotApply, reason.replacen("the bound", "the theorem on networks", 1));
+    }
     let start = conditions(evidence);
-    if let Some(Ball::Keeps { radius, rate, .. }) = ball {
+    if let Some(Ball::Keeps { radius, rate }) = ball {
         let alpha = 2.0 * rate;
         let Some((ratio, is_broken)) = evidence.decay_ratio(*rate, 0.0) else {
             return CLAIM.row(Verdict::Unresolved, "the run has no positive time");
@@ -48,7 +51,10 @@ pub(super) fn chatterjee(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
             4.0 * loss / (radius * radius * alpha),
             ratio * ratio
         );
-        return CLAIM.row(verdict, meaning).measured(ratio * ratio, (1.0 + RATIO_TOL).powi(2)).shown_in("trajectory.csv");
+        return CLAIM
+            .row(verdict, meaning)
+            .measured(ratio * ratio, (1.0 + RATIO_TOL).powi(2))
+            .shown_in("trajectory.csv");
     }
     match best(evidence) {
         None => CLAIM.row(Verdict::Unresolved, "a loss or gradient near θ₀ is not finite"),
@@ -92,11 +98,13 @@ fn best(evidence: &Evidence) -> Option<Found> {
     rng.set_stream(u64::MAX - 3);
     // The flow's own points, and those on the way to where a network no longer sees its inputs.
     let mut points: Vec<Vec<f64>> = evidence.saved.iter().map(|(_, theta)| theta.clone()).collect();
-    let blind = without_weights(evidence)?;
-    points.extend((1..=N_TOWARDS).map(|k| {
-        let part = k as f64 / N_TOWARDS as f64;
-        theta0.iter().zip(&blind).map(|(a, b)| a + part * (b - a)).collect()
-    }));
+    for with_biases in [true, false] {
+        let blind = without_weights(evidence, with_biases)?;
+        points.extend((1..=N_TOWARDS).map(|k| {
+            let part = k as f64 / N_TOWARDS as f64;
+            theta0.iter().zip(&blind).map(|(a, b)| a + part * (b - a)).collect::<Vec<_>>()
+        }));
+    }
     let seen = |theta: &Vec<f64>| Some((distance(theta, theta0), ratio(theta)?.0));
     let on_the_way: Vec<(f64, f64)> = points.iter().filter_map(seen).collect();
     let mut radius = FIRST * 2.0 * (loss / alpha).sqrt();
@@ -122,12 +130,15 @@ fn best(evidence: &Evidence) -> Option<Found> {
     Some(least)
 }
 
-/// θ with all weights 0 and the best output bias. Every sample looks alike there, so that layers without skips have a critical point, mostly
+/// θ with all weights 0, hidden biases kept or not, and the best output bias. Every sample looks alike there, so that layers without skips have a critical point, mostly
 /// with L > 0: no ball that reaches it has α > 0.
-fn without_weights(evidence: &Evidence) -> Option<Vec<f64>> {
+fn without_weights(evidence: &Evidence, with_biases: bool) -> Option<Vec<f64>> {
     let mut theta = evidence.problem.theta0.clone();
     let layers = evidence.problem.network.layers();
-    layers.iter().for_each(|layer| theta[layer.weights.clone()].fill(0.0));
+    for layer in layers {
+        theta[layer.weights.clone()].fill(0.0);
+        layer.bias.clone().filter(|_| !with_biases).into_iter().for_each(|bias| theta[bias].fill(0.0));
+    }
     if let Some(bias) = &layers[layers.len() - 1].bias {
         // The squared error is a sum of parabolas in the output biases: two gradients show their minimum.
         let mut field = evidence.field();
@@ -149,8 +160,10 @@ fn without_weights(evidence: &Evidence) -> Option<Vec<f64>> {
 fn conditions(evidence: &Evidence) -> String {
     let (problem, network) = (evidence.problem, &evidence.problem.network);
     let last = network.layers().len() - 1;
-    let is_increasing =
-        matches!(network.activation(), Activation::Smooth(Smooth::Sigmoid | Smooth::Tanh | Smooth::Softplus | Smooth::TanhPlusIdentity));
+    let is_increasing = matches!(
+        network.activation(),
+        Activation::Smooth(Smooth::Sigmoid | Smooth::Tanh | Smooth::Softplus | Smooth::TanhPlusIdentity)
+    );
     let are_independent = {
         let (n, n_inputs) = (problem.data.n_samples(), problem.data.n_inputs());
         let x = Mat::from_fn(n, n_inputs, |i, j| problem.data.x()[i * n_inputs + j]);
@@ -159,7 +172,8 @@ fn conditions(evidence: &Evidence) -> String {
     let is_positive = network.layers().iter().enumerate().all(|(l, layer)| {
         let weights = &problem.theta0[layer.weights.clone()];
         let has_no_bias = layer.bias.clone().is_none_or(|bias| problem.theta0[bias].iter().all(|b| *b == 0.0));
-        has_no_bias && if l == 0 && last > 0 { weights.iter().all(|w| *w == 0.0) } else { weights.iter().all(|w| *w > 0.0) }
+        has_no_bias
+            && if l == 0 && last > 0 { weights.iter().all(|w| *w == 0.0) } else { weights.iter().all(|w| *w > 0.0) }
     });
     let is = |met: bool| if met { "" } else { "not " };
     format!(

@@ -3,7 +3,8 @@
 use super::evidence::Evidence;
 use super::row::{Claim, ClaimRow, Verdict};
 
-const CLAIM: Claim = Claim { id: "codimension-2", title: "Thm B.1: the flow never stands on two switching surfaces at once" };
+const CLAIM: Claim =
+    Claim { id: "codimension-2", title: "Thm B.1: the flow never stands on two switching surfaces at once" };
 
 /// The largest codimension of what the flow stood on; 1 is what holds.
 pub(super) fn codimension(evidence: &Evidence) -> ClaimRow {
@@ -20,7 +21,9 @@ pub(super) fn codimension(evidence: &Evidence) -> ClaimRow {
     let (n_free, first) = witness.free_meetings;
     let (verdict, meaning) = match (met, first) {
         (_, Some(t)) => {
-            let meaning = format!("free units reach boundaries together {n_free} times within the resolution of time, first at t = {t:.6}; {gap}");
+            let meaning = format!(
+                "free units reach boundaries together {n_free} times within the resolution of time, first at t = {t:.6}; {gap}"
+            );
             (Verdict::Violated, meaning)
         }
         (Some(stand), None) if largest > 1 => {

@@ -5,7 +5,8 @@ use super::row::{Claim, ClaimRow, Verdict};
 use crate::observe::identities::DISPLACEMENT_TOL;
 
 const BOUND: Claim = Claim { id: "finite-time", title: "Thm B.3: ‖θ(s) − θ₀‖² ≤ s·(L(0) − L(s))" };
-const ENERGY: Claim = Claim { id: "energy", title: "the pieces make one gradient flow: L(0) − L(t) = ∫‖∇L‖²" };
+const ENERGY: Claim =
+    Claim { id: "energy", title: "the pieces make one gradient flow: L(0) − L(t) = ∫‖∇L‖²" };
 
 /// A loss difference below this part of L(0) is rounding.
 const ROUNDING: f64 = 1e-10;

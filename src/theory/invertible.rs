@@ -31,7 +31,7 @@ pub(super) fn invertible(evidence: &Evidence) -> ClaimRow {
         let lost = evidence.witness.codimension(most);
         let meaning = format!(
             "the flow slid, so its map is not invertible: at t = {:.6} it has mapped a neighbourhood of θ₀ into an intersection of {}, and \
-             lost {} of {}",
+             lost at least {} of {}",
             most.t,
             count(most.switches.len(), "switching surface"),
             count(lost, "dimension"),
@@ -40,7 +40,10 @@ pub(super) fn invertible(evidence: &Evidence) -> ClaimRow {
         return CLAIM.row(Verdict::Violated, meaning).measured(lost as f64, 0.0).shown_in("events.csv");
     }
     let Some((horizon, growth)) = horizon(evidence) else {
-        return CLAIM.row(Verdict::Unresolved, "λ_max was not tracked, so that the growth of errors on the way back is unknown");
+        return CLAIM.row(
+            Verdict::Unresolved,
+            "λ_max was not tracked, so that the growth of errors on the way back is unknown",
+        );
     };
     round_trip(evidence, horizon, growth)
 }
@@ -62,16 +65,25 @@ fn round_trip(evidence: &Evidence, horizon: f64, growth: f64) -> ClaimRow {
     let gone = |way: &Outcome| matches!(way.reason, StopReason::NonFinite { .. } | StopReason::StepTooSmall { .. });
     let (verdict, meaning) = if there.reason.is_completion() && gone(&back) {
         // Amplified errors are far from that: the flow has been where it cannot be told when it came.
-        let meaning = format!("back from the end of {how_far} the flow runs away and does not return to θ₀: {}", back.reason);
+        let meaning =
+            format!("back from the end of {how_far} the flow runs away and does not return to θ₀: {}", back.reason);
         (Verdict::Violated, meaning)
     } else if !finished {
         let stopped = if there.reason.is_completion() { &back } else { &there };
         (Verdict::Unresolved, format!("on the way over {how_far} and back: {}", stopped.reason))
     } else if tolerance > COARSE * travelled {
-        let meaning = format!("over {how_far} errors grow by {growth:.1e}, too much against the {travelled:.3e} travelled");
+        let meaning =
+            format!("over {how_far} errors grow by {growth:.1e}, too much against the {travelled:.3e} travelled");
         (Verdict::Unresolved, meaning)
     } else {
         let verdict = if figure <= tolerance { Verdict::Holds } else { Verdict::Violated };
+        if verdict == Verdict::Violated {
+            let meaning = format!(
+                "over {how_far} and back the flow misses θ₀ by {figure:.2e}, more than errors amplified {growth:.1e} times explain: something \
+                 on the way, such as a unit that dies on its kink, was forgotten"
+            );
+            return CLAIM.row(verdict, meaning).measured(figure, tolerance).shown_in("events.csv");
+        }
         let rest = if is_whole { "" } else { "; behind that the way back amplifies errors too much to follow" };
         let meaning = format!(
             "over {how_far} and back the flow misses θ₀ by {figure:.2e} after travelling {travelled:.3e}, with errors amplified up to \

@@ -8,8 +8,8 @@ use crate::vector::norm;
 /// Times at which paths are compared.
 const N_TIMES: usize = 33;
 
-/// The last distance has to be below this part of the first one.
-const SHRINKS: f64 = 0.1;
+/// The last distance has to be below this part of the first one; above the other part it does not shrink at all.
+const SHRINKS: (f64, f64) = (0.1, 0.5);
 
 /// Distances below this, relatively, and below this many rtol are errors of the runs.
 const FLOOR: (f64, f64) = (1e-9, 100.0);
@@ -67,15 +67,39 @@ pub(super) fn distances(evidence: &Evidence, limit: &Activation, family: &[Membe
     Some(found)
 }
 
-/// The row of one series of distances: it holds when they shrink to a tenth, or to the errors of the runs.
+/// The row of one series of distances: it holds when they shrink to a tenth, or to the errors of the runs, and is violated when they do not
+/// shrink to a half.
 pub(super) fn judge(claim: Claim, series: &[f64], parameters: &[f64], what: &str, rtol: f64) -> ClaimRow {
     let (Some(&first), Some(&last)) = (series.first(), series.last()) else {
         return claim.row(Verdict::Unresolved, "λ_min was not tracked");
     };
     let floor = FLOOR.0.max(FLOOR.1 * rtol);
-    let tolerance = (SHRINKS * first).max(floor);
+    let tolerance = (SHRINKS.0 * first).max(floor);
     let list: Vec<String> = parameters.iter().zip(series).map(|(p, d)| format!("{d:.2e} at {p}")).collect();
-    let verdict = if last <= tolerance { Verdict::Holds } else { Verdict::Violated };
-    let how = if verdict == Verdict::Holds { "converges" } else { "does not converge as far as the family goes" };
+    let (verdict, how) = if last <= tolerance {
+        (Verdict::Holds, "converges")
+    } else if last <= SHRINKS.1 * first {
+        (Verdict::Unresolved, "comes closer, but not close as far as the family goes")
+    } else {
+        (Verdict::Violated, "does not converge")
+    };
     claim.row(verdict, format!("{what} {how}: relative distances {}", list.join(", "))).measured(last, tolerance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_that_shrink_hold_and_those_that_stay_do_not() {
+        let claim = Claim { id: "test", title: "a family converges" };
+        let parameters = [1.0, 2.0, 3.0];
+        let verdict = |series: &[f64]| judge(claim, series, &parameters, "it", 1e-8).verdict;
+        assert_eq!(verdict(&[1.0, 0.3, 0.09]), Verdict::Holds);
+        assert_eq!(verdict(&[1.0, 0.5, 0.3]), Verdict::Unresolved);
+        assert_eq!(verdict(&[1.0, 0.9, 1.1]), Verdict::Violated);
+        // Apart by no more than the errors of the runs: 100 rtol.
+        assert_eq!(verdict(&[1e-9, 2e-9, 9e-7]), Verdict::Holds);
+        assert_eq!(verdict(&[]), Verdict::Unresolved);
+    }
 }

@@ -11,8 +11,10 @@ use crate::observe::EventRow;
 use crate::ode::{EventKind, PiecewiseField, Side, StopReason};
 use std::collections::HashMap;
 
-const CLAIM: Claim =
-    Claim { id: "pieces", title: "Lemma 2.1: the flow exists and is solved piece by piece, restarted at each exit point" };
+const CLAIM: Claim = Claim {
+    id: "pieces",
+    title: "Lemma 2.1: the flow exists and is solved piece by piece, restarted at each exit point",
+};
 
 /// A pre-activation this far outside its piece, relative to its layer's largest, is in another piece; at least, and in units of rtol.
 const OUTSIDE: (f64, f64) = (1e-8, 1e3);
@@ -48,7 +50,8 @@ pub(super) fn pieces(evidence: &Evidence) -> ClaimRow {
             CLAIM.row(Verdict::Unresolved, meaning)
         }
         (None, _) => {
-            let meaning = format!("{kinds}; each of them, and all units at {} of θ, fit", count(n_saved, "saved value"));
+            let meaning =
+                format!("{kinds}; each of them, and all units at {} of θ, fit", count(n_saved, "saved value"));
             CLAIM.row(Verdict::Holds, meaning)
         }
     };
@@ -81,7 +84,11 @@ fn replay(evidence: &Evidence) -> Option<(usize, Option<String>)> {
             let (expected, after) = transition(event);
             if states[at] != expected {
                 misfits.note(|| {
-                    format!("the {} at t = {} starts from another piece than the events before it left", word(event), event.t)
+                    format!(
+                        "the {} at t = {} starts from another piece than the events before it left",
+                        word(event),
+                        event.t
+                    )
                 });
             }
             states[at] = after;

@@ -39,15 +39,17 @@ pub(super) fn positive_definite(evidence: &Evidence) -> ClaimRow {
         let n_zero = neighbours(evidence, t);
         let all = NEIGHBOURS.0;
         if n_zero == all {
-            let meaning =
-                format!("{how} at t = {t:.6}, and likewise from {all} of {all} starts next to θ₀: no accident of this start");
+            let meaning = format!(
+                "{how} at t = {t:.6}, and likewise from {all} of {all} starts next to θ₀: no accident of this start"
+            );
             (Verdict::Violated, meaning)
         } else {
             let meaning = format!("{how} at t = {t:.6}, but so it is from only {n_zero} of {all} starts next to θ₀");
             (Verdict::Unresolved, meaning)
         }
     } else {
-        let meaning = format!("the spectrum of G runs into rounding without a gap at t = {t:.6} (rank {rank} of {n_targets})");
+        let meaning =
+            format!("the spectrum of G runs into rounding without a gap at t = {t:.6} (rank {rank} of {n_targets})");
         (Verdict::Unresolved, meaning)
     };
     CLAIM.row(verdict, meaning).measured(value, resolution).shown_in("trajectory.csv")

@@ -26,7 +26,10 @@ pub(super) fn half(evidence: &Evidence) -> ClaimRow {
         early = early.min(if lambda0.is_resolved { lambda0.value } else { 0.0 });
     }
     if early <= lambda0.resolution {
-        return CLAIM.row(Verdict::Vacuous, format!("λ₀ of [0, {middle:.4}] is zero to its resolution, which predicts nothing"));
+        return CLAIM.row(
+            Verdict::Vacuous,
+            format!("λ₀ of [0, {middle:.4}] is zero to its resolution, which predicts nothing"),
+        );
     }
     let Some((ratio, is_broken)) = evidence.decay_ratio(early, middle) else {
         return CLAIM.row(Verdict::Unresolved, "the run has no second half");

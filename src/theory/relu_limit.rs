@@ -6,8 +6,10 @@ use super::limit::{Member, distances, judge};
 use super::row::{Claim, ClaimRow, Verdict};
 use crate::net::{Activation, Smooth};
 
-const PATH: Claim = Claim { id: "relu-limit-path", title: "Cor. 3.1.1: leaky flows converge to the ReLU flow, slope → 0" };
-const LAMBDA: Claim = Claim { id: "relu-limit-lambda0", title: "Cor. 3.1.1: λ₀ of leaky flows converges to that of ReLU" };
+const PATH: Claim =
+    Claim { id: "relu-limit-path", title: "Cor. 3.1.1: leaky flows converge to the ReLU flow, slope → 0" };
+const LAMBDA: Claim =
+    Claim { id: "relu-limit-lambda0", title: "Cor. 3.1.1: λ₀ of leaky flows converges to that of ReLU" };
 
 /// Slopes of the family.
 const SLOPES: [f64; 5] = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5];
@@ -27,10 +29,10 @@ pub(super) fn relu_limit(evidence: &Evidence) -> Vec<ClaimRow> {
     let rtol = evidence.plan.rtol;
     let path = judge(PATH, &found.paths, &found.parameters, "the path", rtol);
     let lambda = match found.limit_lambda0 {
-        Some((value, true)) => {
-            judge(LAMBDA, &found.lambda0, &found.parameters, &format!("λ₀ → {value:.4e}"), rtol)
+        Some((value, true)) => judge(LAMBDA, &found.lambda0, &found.parameters, &format!("λ₀ → {value:.4e}"), rtol),
+        Some(_) => {
+            LAMBDA.row(Verdict::Vacuous, "λ₀ of the ReLU flow is zero to its resolution: the limit promises nothing")
         }
-        Some(_) => LAMBDA.row(Verdict::Vacuous, "λ₀ of the ReLU flow is zero to its resolution: the limit promises nothing"),
         None => LAMBDA.row(Verdict::Unresolved, "λ_min was not tracked"),
     };
     vec![path, lambda]
@@ -43,8 +45,7 @@ fn is_leaky(activation: &Activation) -> bool {
             let slope = p.pieces()[0].get(1).copied().unwrap_or(0.0);
             (0.0..1.0).contains(&slope) && *activation == Activation::leaky_relu(slope)
         }
-        Activation::Prelu | Activation::Smooth(Smooth::Sigmoid | Smooth::Tanh | Smooth::Softplus | Smooth::TanhPlusIdentity) => {
-            false
-        }
+        Activation::Prelu
+        | Activation::Smooth(Smooth::Sigmoid | Smooth::Tanh | Smooth::Softplus | Smooth::TanhPlusIdentity) => false,
     }
 }

@@ -8,7 +8,7 @@ const CLAIM: Claim = Claim { id: "no-rest", title: "Thm 3.1: the flow does not r
 /// A residual below this part of its start is as good as zero.
 const FITTED: f64 = 1e-6;
 
-/// ‖∇L‖ below this many ε·√λ_max·‖r‖ is rounding.
+/// ‖∇L‖ below this many ε·√λ_max·‖r‖ is rounding; below rtol·√λ_max·‖r‖ it is the error of the run.
 const ROUNDING: f64 = 64.0;
 
 /// The least rate rᵀGr/rᵀr at which the residual fell, as long as it was not zero.
@@ -23,9 +23,13 @@ pub(super) fn no_rest(evidence: &Evidence) -> ClaimRow {
     };
     let rate = slowest.rayleigh.unwrap_or(0.0);
     let largest = evidence.rows.iter().filter_map(|row| row.lambda_max).fold(0.0, f64::max);
-    let rounding = (ROUNDING * f64::EPSILON).powi(2) * largest;
+    let rounding = (ROUNDING * f64::EPSILON).max(evidence.plan.rtol).powi(2) * largest;
     let (verdict, meaning) = if rate <= rounding {
-        let meaning = format!("from t = {:.6} on the gradient vanishes at L = {:.6}", slowest.t, slowest.loss);
+        let first = rows().find(|row| row.rayleigh.unwrap_or(0.0) <= rounding).unwrap_or(slowest);
+        let meaning = format!(
+            "from t = {:.6} on the gradient is zero to the error of the run, at L = {:.6}",
+            first.t, first.loss
+        );
         (Verdict::Violated, meaning)
     } else {
         let end = &evidence.rows[evidence.rows.len() - 1];

@@ -12,15 +12,22 @@ use crate::net::{Activation, PiecewisePolynomial, Smooth};
 use crate::vector::max_abs;
 use std::f64::consts::PI;
 
-const ERROR: Claim = Claim { id: "sigmoid-limit-error", title: "Cor. 3.1.2: p_k is within Jackson's (π/2)(R/4)/(k + 1) of σ on [−R, R]" };
-const PATH: Claim = Claim { id: "sigmoid-limit-path", title: "Cor. 3.1.2: flows with p_k converge to the sigmoid flow, k → ∞" };
-const LAMBDA: Claim = Claim { id: "sigmoid-limit-lambda0", title: "Cor. 3.1.2: λ₀ of flows with p_k converges to that of the sigmoid" };
+const ERROR: Claim = Claim {
+    id: "sigmoid-limit-error",
+    title: "Cor. 3.1.2: p_k is within Jackson's (π/2)(R/4)/(k + 1) of σ on [−R, R]",
+};
+const PATH: Claim =
+    Claim { id: "sigmoid-limit-path", title: "Cor. 3.1.2: flows with p_k converge to the sigmoid flow, k → ∞" };
+const LAMBDA: Claim = Claim {
+    id: "sigmoid-limit-lambda0",
+    title: "Cor. 3.1.2: λ₀ of flows with p_k converges to that of the sigmoid",
+};
 
 /// Degrees of the family; σ − ½ is odd, so even ones add nothing.
-const DEGREES: [usize; 4] = [3, 7, 11, 15];
+const DEGREES: [usize; 5] = [3, 7, 15, 23, 31];
 
 /// R relative to the largest pre-activation seen at a saved θ, and at least.
-const RANGE: (f64, f64) = (1.5, 2.0);
+const RANGE: (f64, f64) = (1.1, 2.0);
 
 /// Places at which the error of p_k is looked at.
 const N_CHECKED: usize = 2000;
@@ -35,7 +42,9 @@ pub(super) fn sigmoid_limit(evidence: &Evidence) -> Vec<ClaimRow> {
     let range = range(evidence);
     let family: Option<Vec<Member>> = DEGREES
         .iter()
-        .map(|&degree| Some(Member { parameter: degree as f64, activation: Activation::Piecewise(approximant(degree, range)?) }))
+        .map(|&degree| {
+            Some(Member { parameter: degree as f64, activation: Activation::Piecewise(approximant(degree, range)?) })
+        })
         .collect();
     let Some(family) = family else { return all(Verdict::Unresolved, "the pre-activations are not finite") };
     let error = errors(&family, range);
@@ -48,7 +57,9 @@ pub(super) fn sigmoid_limit(evidence: &Evidence) -> Vec<ClaimRow> {
     let path = judge(PATH, &found.paths, &found.parameters, "the path", rtol);
     let lambda = match found.limit_lambda0 {
         Some((value, true)) => judge(LAMBDA, &found.lambda0, &found.parameters, &format!("λ₀ → {value:.4e}"), rtol),
-        Some(_) => LAMBDA.row(Verdict::Vacuous, "λ₀ of the sigmoid flow is zero to its resolution: the limit promises nothing"),
+        Some(_) => {
+            LAMBDA.row(Verdict::Vacuous, "λ₀ of the sigmoid flow is zero to its resolution: the limit promises nothing")
+        }
         None => LAMBDA.row(Verdict::Unresolved, "λ_min was not tracked"),
     };
     vec![error, path, lambda]

@@ -5,9 +5,7 @@ use crate::flow::FlowField;
 use crate::net::Backward;
 use crate::ntk::GramEvaluator;
 use crate::ntk::spectrum::spectrum;
-use crate::ode::{
-    Change, Event, EventKind, Mode, Observer, PiecewiseField, Point, Side, StartContact, StepView,
-};
+use crate::ode::{Change, Event, EventKind, Mode, Observer, PiecewiseField, Point, Side, StartContact, StepView};
 use faer::Mat;
 use std::ops::ControlFlow;
 
