@@ -54,6 +54,18 @@ pub fn simulate(
     sink: &mut dyn Sink,
     interrupted: &(dyn Fn() -> bool + Sync),
 ) -> Simulated {
+    simulate_watched(problem, plan, n_threads, sink, interrupted, &mut ())
+}
+
+/// [`simulate`] with one more observer, which is told everything on the thread of the caller.
+pub fn simulate_watched(
+    problem: &Problem,
+    plan: &Plan,
+    n_threads: usize,
+    sink: &mut dyn Sink,
+    interrupted: &(dyn Fn() -> bool + Sync),
+    observer: &mut dyn Observer<FlowField>,
+) -> Simulated {
     let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
@@ -63,7 +75,7 @@ pub fn simulate(
     let mut stepper = stepper(plan, &mut field);
     let dim = field.dim();
     let mut run = |watcher: &mut dyn Observer<FlowField>| {
-        let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![watcher, &mut steps];
+        let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![watcher, &mut steps, &mut *observer];
         let mut rules = stop_rules(&plan.until);
         integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut rules, &mut observers)
     };

@@ -17,9 +17,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["flow", "loss", "net", "ntk", "ode", "vector"]),
     ("scenario", &["data", "loss", "net"]),
     ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
-    ("record", &["net", "ntk", "observe", "ode", "scenario", "simulate"]),
+    ("record", &["net", "ntk", "observe", "ode", "scenario", "simulate", "theory"]),
     ("report", &["record"]),
-    ("theory", &["data", "descent", "flow", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"]),
+    (
+        "theory",
+        &["data", "descent", "flow", "logistic", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"],
+    ),
     ("simulate", &["data", "flow", "loss", "net", "ntk", "observe", "ode", "scenario", "vector"]),
 ];
 

@@ -10,6 +10,7 @@ mod progress;
 mod run;
 mod show;
 mod summary;
+mod verify;
 
 use self::exit::Exit;
 use clap::{Args, Parser, Subcommand};
@@ -38,6 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Verify(verify::Verify),
     Events(events::Events),
     Check(check::Check),
     List(list::List),
@@ -133,6 +135,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
 fn dispatch(command: &Command, common: &Common) -> Result<Exit, CliError> {
     match command {
         Command::Run(run) => run.run(common),
+        Command::Verify(verify) => verify.run(common),
         Command::Events(events) => events.run(common),
         Command::Check(check) => check.run(common),
         Command::List(list) => list.run(common),

@@ -52,6 +52,12 @@ impl Network {
         architecture::dense(n_inputs, hidden, n_outputs, bias, activation)
     }
 
+    /// The same layers with another activation; `None` when only one of the two has learned slopes, since θ would be another.
+    pub fn with_activation(&self, activation: Activation) -> Option<Self> {
+        let fits = activation.has_learned_slope() == self.activation.has_learned_slope();
+        fits.then(|| Self { activation, ..self.clone() })
+    }
+
     /// `[inputs, hidden…, outputs]`, per sample.
     pub fn widths(&self) -> &[usize] {
         &self.widths

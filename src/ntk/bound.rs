@@ -7,7 +7,7 @@ use super::spectrum::ZeroReason;
 use super::track::Lambda0;
 
 /// Relative excess over the bound that rounding and quadrature may cause.
-const RATIO_TOL: f64 = 1e-6;
+pub const RATIO_TOL: f64 = 1e-6;
 
 /// A verdict on a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 use crate::net::{Law, Network, NoLaw, laws, no_law};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
-const DISPLACEMENT_TOL: f64 = 1e-6;
+pub const DISPLACEMENT_TOL: f64 = 1e-6;
 
 /// Running checks.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ mod npy;
 mod run;
 mod summary;
 mod table;
+mod verify;
 mod writer;
 
 pub use error::RecordError;
@@ -21,6 +22,7 @@ pub use summary::{
     Status, Summary, Tolerances, WorkSummary,
 };
 pub use table::{Direction, EventRecord, EventWord, LimitSide, TrajectoryRecord};
+pub use verify::{VerifyRecord, VerifyRow};
 pub use writer::{RunWriter, default_folder};
 
 /// Names of the files in a run directory.
@@ -39,6 +41,8 @@ pub mod file {
     pub const SCENARIO: &str = "scenario.ron";
     /// Discrete gradient descent against the flow.
     pub const DESCENT: &str = "descent.csv";
+    /// Verdicts on the claims of the theory.
+    pub const VERIFY: &str = "verify.json";
     /// The page made from all of these.
     pub const REPORT: &str = "report.html";
 }

@@ -62,7 +62,7 @@ impl RunWriter {
         let summary = running(scenario);
         // First of all, so that the folder is known as a run from now on.
         summary.write(folder)?;
-        for stale in [file::DESCENT, file::REPORT] {
+        for stale in [file::DESCENT, file::REPORT, file::VERIFY] {
             let path = folder.join(stale);
             if path.exists() {
                 fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;

@@ -30,6 +30,8 @@ pub fn embedded() -> &'static [Embedded] {
         "sliding-1d",
         "dead-relu",
         "singular-piece",
+        "clarke-critical",
+        "relu-stop",
         "deep-linear",
         "csv-regression",
         "relu",

@@ -1,0 +1,51 @@
+//! Corollary 3.1.1: the theorem for ReLU as the limit of leaky ReLU, slope → 0. Compared are the paths and λ₀ of leaky flows with those of the ReLU
+//! flow from the same start.
+
+use super::evidence::Evidence;
+use super::limit::{Member, distances, judge};
+use super::row::{Claim, ClaimRow, Verdict};
+use crate::net::{Activation, Smooth};
+
+const PATH: Claim =
+    Claim { id: "relu-limit-path", title: "Cor. 3.1.1: leaky flows converge to the ReLU flow, slope → 0" };
+const LAMBDA: Claim =
+    Claim { id: "relu-limit-lambda0", title: "Cor. 3.1.1: λ₀ of leaky flows converges to that of ReLU" };
+
+/// Slopes of the family.
+const SLOPES: [f64; 5] = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5];
+
+/// Both rows.
+pub(super) fn relu_limit(evidence: &Evidence) -> Vec<ClaimRow> {
+    let none = |reason: &str| [PATH, LAMBDA].map(|claim| claim.row(Verdict::DoesNotApply, reason)).to_vec();
+    if !is_leaky(evidence.problem.network.activation()) {
+        return none("the activation is neither ReLU nor leaky ReLU");
+    }
+    let family = SLOPES.map(|slope| Member { parameter: slope, activation: Activation::leaky_relu(slope) });
+    let Some(found) = distances(evidence, &Activation::relu(), &family) else { return Vec::new() };
+    if found.n_stopped > 0 {
+        let reason = format!("{} of the runs stopped early", found.n_stopped);
+        return [PATH, LAMBDA].map(|claim| claim.row(Verdict::Unresolved, reason.clone())).to_vec();
+    }
+    let rtol = evidence.plan.rtol;
+    let path = judge(PATH, &found.paths, &found.parameters, "the path", rtol);
+    let lambda = match found.limit_lambda0 {
+        Some((value, true)) => judge(LAMBDA, &found.lambda0, &found.parameters, &format!("λ₀ → {value:.4e}"), rtol),
+        Some(_) => {
+            LAMBDA.row(Verdict::Vacuous, "λ₀ of the ReLU flow is zero to its resolution: the limit promises nothing")
+        }
+        None => LAMBDA.row(Verdict::Unresolved, "λ_min was not tracked"),
+    };
+    vec![path, lambda]
+}
+
+/// Whether σ is max(z, 0) + a·min(z, 0) with 0 ≤ a < 1.
+fn is_leaky(activation: &Activation) -> bool {
+    match activation {
+        Activation::Piecewise(p) => {
+            let slope = p.pieces()[0].get(1).copied().unwrap_or(0.0);
+            (0.0..1.0).contains(&slope) && *activation == Activation::leaky_relu(slope)
+        }
+        Activation::Prelu
+        | Activation::Smooth(Smooth::Sigmoid | Smooth::Tanh | Smooth::Softplus | Smooth::TanhPlusIdentity) => false,
+    }
+}
