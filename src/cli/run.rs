@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// The scenario that runs when none is named.
-const FIRST: &str = "quickstart";
+pub(super) const FIRST: &str = "quickstart";
 
 /// Simulate the gradient flow of a scenario and write a run directory
 ///
@@ -93,7 +93,7 @@ impl Run {
 }
 
 /// A flag that the first Ctrl-C sets; the second ends the program.
-fn on_interrupt(common: &Common) -> Arc<AtomicBool> {
+pub(super) fn on_interrupt(common: &Common) -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
     let quiet = common.quiet;
@@ -111,7 +111,7 @@ fn on_interrupt(common: &Common) -> Arc<AtomicBool> {
     flag
 }
 
-fn exit(summary: &Summary) -> Exit {
+pub(super) fn exit(summary: &Summary) -> Exit {
     let is_violated = summary.bound.as_ref().is_some_and(|bound| bound.is_violated());
     match summary.stop_reason.as_deref() {
         Some("interrupted") => Exit::Interrupted,

@@ -80,7 +80,7 @@ pub(super) fn advice(summary: &Summary) -> Option<&'static str> {
     }
 }
 
-fn line(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
+pub(super) fn line(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
     writeln!(out, "  {label:<14} {text}")
 }
 
@@ -163,7 +163,7 @@ fn units(count: usize) -> String {
 }
 
 /// Five significant digits.
-fn number(value: Option<f64>) -> String {
+pub(super) fn number(value: Option<f64>) -> String {
     let Some(x) = value else { return "-".to_owned() };
     let size = x.abs();
     if x == 0.0 {

@@ -73,6 +73,35 @@ pub fn laws(network: &Network) -> Vec<Law> {
     ties.laws()
 }
 
+/// The laws of a network with their values at a start.
+#[derive(Debug, Clone)]
+pub struct Conserved {
+    laws: Vec<Law>,
+    initial: Vec<f64>,
+}
+
+impl Conserved {
+    /// All laws of `network`, from θ₀.
+    pub fn new(network: &Network, theta: &[f64]) -> Self {
+        let laws = laws(network);
+        let initial = laws.iter().map(|law| law.value(theta)).collect();
+        Self { laws, initial }
+    }
+
+    /// The laws.
+    pub fn laws(&self) -> &[Law] {
+        &self.laws
+    }
+
+    /// Largest change of one of them at θ, relative to the largest one at the start (at least 1e-300); `None` when there is none.
+    pub fn drift(&self, theta: &[f64]) -> Option<f64> {
+        let scale = self.initial.iter().fold(1e-300, |m: f64, c| m.max(c.abs()));
+        let changes = self.laws.iter().zip(&self.initial).map(|(law, c)| (law.value(theta) - c).abs());
+        // A value that is not a number would be lost in a maximum.
+        changes.reduce(|a, b| if a >= b || a.is_nan() { a } else { b }).map(|largest| largest / scale)
+    }
+}
+
 /// Which channels can only be rescaled together, and which not at all. Channels are numbered layer by layer.
 struct Ties<'a> {
     network: &'a Network,
