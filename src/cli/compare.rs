@@ -149,7 +149,9 @@ fn n_steps(reach: f64, run: &DescentRun) -> usize {
 fn entry(run: &DescentRun) -> String {
     let DescentRun { step, steps, momentum, batch, seed, stop_distance, every } = run;
     let stop = stop_distance.map_or(String::new(), |d| format!(", stop_distance: {d:?}"));
-    format!("(step: {step:?}, steps: {steps}, momentum: {momentum:?}, batch: {batch}, seed: {seed}, every: {every}{stop})")
+    format!(
+        "(step: {step:?}, steps: {steps}, momentum: {momentum:?}, batch: {batch}, seed: {seed}, every: {every}{stop})"
+    )
 }
 
 /// Writes what was found for people.
@@ -161,6 +163,7 @@ fn write(out: &mut impl Write, flow: &Summary, found: &CompareSummary, folder: &
     )?;
     let n_events = flow.events.as_ref().map_or(0, gradflow::record::EventSummary::total);
     let events = match found.first_event {
+        Some(t) if n_events == 1 => format!("1 event, at t = {}", number(Some(t))),
         Some(t) => format!("{n_events} events, the first at t = {}", number(Some(t))),
         None => "no events".to_owned(),
     };
@@ -222,7 +225,7 @@ fn notes(out: &mut impl Write, run: &DescentSummary) -> io::Result<()> {
         notes.push(format!("mini-batches of {}, seed {}", run.batch, run.seed));
     }
     if run.ending != "completed" {
-        notes.push(format!("{} after {} of {} steps", run.ending_message, run.k, run.steps));
+        notes.push(format!("{}; compared up to iterate {} of {}", run.ending_message, run.k, run.steps));
     }
     if let Some(t) = run.divergence_time {
         notes.push(format!("from t = {} on further from the flow than the flow from its start", number(Some(t))));
@@ -252,14 +255,20 @@ fn sharpness_line(sharpness: &SharpnessSummary, runs: &[DescentSummary]) -> Stri
         number(Some(*largest)),
         number(Some(*largest_t))
     );
+    let mut n_exceeded = 0;
     for run in runs {
-        let line = 2.0 * (1.0 + run.momentum) / run.step_size;
-        let place = match run.unstable_from {
-            Some(t) => format!("exceeded from t = {}", number(Some(t))),
-            None => "not reached".to_owned(),
-        };
-        text += &format!("; 2/η = {} {place}", number(Some(line)));
+        if let Some(t) = run.unstable_from {
+            n_exceeded += 1;
+            let limit = number(Some(2.0 * (1.0 + run.momentum) / run.step_size));
+            text += &format!("; above 2/η = {limit} from t = {}", number(Some(t)));
+        }
     }
+    text += match (n_exceeded, runs.len()) {
+        (0, 1) => "; below 2/η",
+        (0, _) => "; below 2/η for every step size",
+        (n, all) if n < all => "; below it for the others",
+        _ => "",
+    };
     text
 }
 
@@ -274,7 +283,8 @@ fn modified(out: &mut impl Write, found: &CompareSummary) -> io::Result<()> {
             (_, Some(t)) => format!(" (first event at t = {})", number(Some(t))),
             _ => String::new(),
         };
-        format!("η = {}: {}{event}", number(Some(m.step_size)), number(m.distance_descent))
+        let distance = m.distance_descent.map_or("no iterate to compare with".to_owned(), |d| number(Some(d)));
+        format!("η = {}: {distance}{event}", number(Some(m.step_size)))
     };
     let list: Vec<String> = found.modified.iter().map(of).collect();
     line(out, "modified flow", &format!("distance from descent {}", list.join("; ")))?;
@@ -317,11 +327,17 @@ fn jumps(out: &mut impl Write, runs: &[DescentSummary]) -> io::Result<()> {
 fn drift(out: &mut impl Write, runs: &[DescentSummary]) -> io::Result<()> {
     let drifts: Vec<String> = runs
         .iter()
-        .filter_map(|run| run.drift_descent.map(|d| format!("η = {}: {}", number(Some(run.step_size)), number(Some(d)))))
+        .filter_map(|run| {
+            run.drift_descent.map(|d| format!("η = {}: {}", number(Some(run.step_size)), number(Some(d))))
+        })
         .collect();
     if drifts.is_empty() {
         return Ok(());
     }
     let flow = runs.iter().filter_map(|run| run.drift_flow).fold(0.0, f64::max);
-    line(out, "conserved", &format!("largest drift by descent {}; by the flow {}", drifts.join("; "), number(Some(flow))))
+    line(
+        out,
+        "conserved",
+        &format!("largest drift by descent {}; by the flow {}", drifts.join("; "), number(Some(flow))),
+    )
 }

@@ -3,7 +3,7 @@
 use super::condition::{Condition, condition};
 use super::iterates::Iterates;
 use super::modified::ModifiedReport;
-use super::order::{OrderFit, REGULAR};
+use super::order::{Limits, OrderFit, REGULAR};
 use super::pattern::{Differing, JumpCounter, Jumps, differing, disagreement};
 use super::sharpness::{Curvature, SharpnessWatch};
 use crate::flow::FlowField;
@@ -53,6 +53,8 @@ pub enum Ending {
     NonFinite {
         /// Which.
         what: String,
+        /// At which iterate.
+        k: usize,
     },
 }
 
@@ -99,7 +101,7 @@ pub struct RunReport {
     pub drift_descent: Option<f64>,
     /// The same for the flow.
     pub drift_flow: Option<f64>,
-    /// η·B: what the condition's bound says of the distance at its end.
+    /// η·max B: what the condition's bound says of the distance over its reach.
     pub bound: Option<f64>,
     /// Records.
     pub rows: Vec<DescentRow>,
@@ -142,7 +144,7 @@ impl Report {
             before.map(|row| (m.step_size, row.distance_descent))
         };
         let points = self.modified.iter().filter_map(at_horizon).collect();
-        self.modified_order = Some(OrderFit::new(flow.horizon, points, None, self.tolerance));
+        self.modified_order = Some(OrderFit::new(flow.horizon, points, flow.limits, self.tolerance));
     }
 }
 
@@ -250,13 +252,13 @@ impl<'a> Comparison<'a> {
         };
         let points: Vec<(f64, f64)> = self.tracks.iter().filter_map(distance).collect();
         let has_kinks = self.field.n_switches() > 0 && !self.problem.network.activation().breakpoints().is_empty();
-        let limit = if has_kinks {
-            self.sharpness.at(t, SampleSide::Smooth, theta, mode).map(|c| REGULAR / c.highest)
-        } else {
-            None
+        let here = self.sharpness.at(t, SampleSide::Smooth, theta, mode).map(|c| c.highest);
+        let limits = Limits {
+            regular: here.filter(|_| has_kinks).map(|sharpness| REGULAR / sharpness),
+            asymptotic: Some(self.sharpness.largest().max(here.unwrap_or(0.0))).filter(|l| *l > 0.0).map(f64::recip),
         };
         if t > 0.0 && !points.is_empty() {
-            self.order = Some(OrderFit::new(t, points, limit, tolerance(self.plan, theta)));
+            self.order = Some(OrderFit::new(t, points, limits, tolerance(self.plan, theta)));
         }
     }
 
@@ -290,7 +292,7 @@ impl Track {
     fn new(problem: &Problem, field: &FlowField, plan: DescentRun) -> Self {
         let (iterates, ending) = match Iterates::new(problem, field, plan) {
             Ok(iterates) => (Some(iterates), None),
-            Err(error) => (None, Some(Ending::NonFinite { what: error.what })),
+            Err(error) => (None, Some(Ending::NonFinite { what: error.what, k: 0 })),
         };
         let report = RunReport {
             plan,
@@ -337,7 +339,7 @@ impl Track {
         if !self.report.rows.is_empty()
             && let Err(error) = iterates.advance()
         {
-            self.ending = Some(Ending::NonFinite { what: error.what });
+            self.ending = Some(Ending::NonFinite { what: error.what, k: iterates.k() });
             return;
         }
         let k = iterates.k();
@@ -414,8 +416,7 @@ fn per_layer(network: &Network, a: &[f64], b: &[f64]) -> Vec<f64> {
 
 impl Observer<FlowField> for Comparison<'_> {
     fn needs_dense(&self, _t_start: f64, t_end: f64) -> bool {
-        self.horizon.is_some_and(|t| t <= t_end)
-            || self.tracks.iter().filter_map(Track::next_time).any(|t| t <= t_end)
+        self.horizon.is_some_and(|t| t <= t_end) || self.tracks.iter().filter_map(Track::next_time).any(|t| t <= t_end)
     }
 
     fn start(&mut self, point: &Point<'_, FlowField>, _: &[StartContact]) {

@@ -12,10 +12,10 @@ use super::sharpness::Curvature;
 /// Part of the way that the flow went which counts as staying close.
 pub const CLOSE: f64 = 0.01;
 
-/// The bound at the end of its reach.
+/// The bound over its reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Condition {
-    /// B, distance per η; ∞ when the exponential leaves the range of f64.
+    /// max B, distance per η; ∞ when the exponential leaves the range of f64.
     pub growth: f64,
     /// Up to this time: the end of the flow, or its first event.
     pub until: f64,
@@ -23,14 +23,14 @@ pub struct Condition {
     pub ends_at_event: bool,
     /// ε: a hundredth of the distance that the flow has gone from θ₀ by then.
     pub closeness: f64,
-    /// ε/B: with steps up to this the bound keeps descent within ε.
+    /// ε/max B: with steps up to this the bound keeps descent within ε.
     pub largest_step: f64,
 }
 
 /// Evaluates the bound on samples up to `until`; `travelled` is ‖θ(until) − θ₀‖.
 pub fn condition(samples: &[Curvature], until: f64, ends_at_event: bool, travelled: f64) -> Option<Condition> {
     let used: Vec<&Curvature> = samples.iter().filter(|s| s.t <= until).collect();
-    let mut growth = 0.0_f64;
+    let (mut b, mut growth) = (0.0_f64, 0.0_f64);
     for pair in used.windows(2) {
         let h = pair[1].t - pair[0].t;
         // The larger of the values at both ends, for each factor.
@@ -40,7 +40,8 @@ pub fn condition(samples: &[Curvature], until: f64, ends_at_event: bool, travell
         let m = of(|c| c.lowest_error - c.lowest);
         // B′ = m·B + βγ over a time h.
         let source = if (m * h).abs() < 1e-8 { h } else { (m * h).exp_m1() / m };
-        growth = (m * h).exp() * growth + beta * gamma * source;
+        b = (m * h).exp() * b + beta * gamma * source;
+        growth = growth.max(b);
     }
     let closeness = CLOSE * travelled;
     let last = used.last()?.t;

@@ -19,7 +19,7 @@ pub use comparison::{Comparison, DescentRow, Ending, Report, RunReport};
 pub use condition::Condition;
 pub use iterates::Iterates;
 pub use modified::{ModifiedEnd, ModifiedReport};
-pub use order::OrderFit;
+pub use order::{Limits, OrderFit};
 pub use pattern::{Differing, Jumps};
 pub use sharpness::{Curvature, SharpnessWatch};
 

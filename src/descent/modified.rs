@@ -93,13 +93,7 @@ pub fn follow(problem: &Problem, plan: &Plan, run: DescentRun, t_end: f64) -> Mo
         StopReason::NonFinite { what } if what == SLIDE => ModifiedEnd::Slide,
         reason => ModifiedEnd::Stopped { reason: reason.to_string() },
     };
-    ModifiedReport {
-        step_size: run.step,
-        end,
-        t: outcome.t,
-        first_event: watch.first_event,
-        rows: watch.rows,
-    }
+    ModifiedReport { step_size: run.step, end, t: outcome.t, first_event: watch.first_event, rows: watch.rows }
 }
 
 /// −∇L − (η/2)∇²L·∇L as a piecewise field that cannot slide.

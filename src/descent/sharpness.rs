@@ -56,6 +56,11 @@ impl SharpnessWatch {
         t >= self.next
     }
 
+    /// The largest sharpness measured so far; 0 before the first measurement.
+    pub fn largest(&self) -> f64 {
+        self.samples.iter().map(|s| s.highest).fold(0.0, f64::max)
+    }
+
     /// Time of the last measurement.
     pub fn last_time(&self) -> Option<f64> {
         self.samples.last().map(|s| s.t)

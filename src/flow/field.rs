@@ -168,7 +168,21 @@ impl FlowField {
     pub fn hessian_product(&mut self, mode: &Mode, direction: &[f64], out: &mut [f64]) {
         let part = self.batch.network().n_outputs_per_part();
         let Self {
-            batch, data, switches, loss, theta, pieces, held, forward, backward, residual_seed, slide, buffers, bends, second, ..
+            batch,
+            data,
+            switches,
+            loss,
+            theta,
+            pieces,
+            held,
+            forward,
+            backward,
+            residual_seed,
+            slide,
+            buffers,
+            bends,
+            second,
+            ..
         } = self;
         let mut tangent = direction.to_vec();
         slide.project_tangent(batch, theta, forward, &mut tangent, buffers);

@@ -29,7 +29,7 @@ pub struct IdentityReport {
     pub n_conserved: usize,
     /// Why there is none; `None` where there are some.
     pub no_law: Option<NoLaw>,
-    /// Largest change of one of them, relative to the largest one at the start (at least 1e-300); `None` when there is none.
+    /// Largest change of one of them, relative to the largest one at the start ([`Conserved::scale`]); `None` when there is none.
     pub conservation_drift: Option<f64>,
     /// Whether the displacement bound held at every sample.
     pub displacement_bound_ok: bool,

@@ -7,7 +7,9 @@ use super::file;
 use super::summary::SCHEMA;
 use super::table::LimitSide;
 use super::writer::Table;
-use crate::descent::{Condition, Curvature, Differing, Ending, ModifiedEnd, ModifiedReport, OrderFit, Report, RunReport};
+use crate::descent::{
+    Condition, Curvature, Differing, Ending, ModifiedEnd, ModifiedReport, OrderFit, Report, RunReport,
+};
 use crate::ntk::SampleSide;
 use crate::scenario::Problem;
 use serde::{Deserialize, Serialize};
@@ -40,16 +42,8 @@ pub struct DescentRecord {
 
 impl DescentRecord {
     /// The header.
-    pub const COLUMNS: [&'static str; 8] = [
-        "step_size",
-        "k",
-        "t",
-        "loss_descent",
-        "loss_flow",
-        "distance",
-        "relative_distance",
-        "pattern_disagreement",
-    ];
+    pub const COLUMNS: [&'static str; 8] =
+        ["step_size", "k", "t", "loss_descent", "loss_flow", "distance", "relative_distance", "pattern_disagreement"];
 }
 
 /// One line of `sharpness.csv`.
@@ -178,7 +172,7 @@ pub struct DescentSummary {
     pub drift_descent: Option<f64>,
     /// The same along the flow.
     pub drift_flow: Option<f64>,
-    /// η·B of the condition.
+    /// η·max B of the condition.
     pub bound: Option<f64>,
 }
 
@@ -225,6 +219,8 @@ pub struct OrderSummary {
     pub points: Vec<(f64, f64)>,
     /// 0.05/λ_max at the horizon, above which the order is irregular; null without kinks.
     pub largest_regular: Option<f64>,
+    /// 1/λ_max, above which steps are too long for any order; null where the loss is not curved.
+    pub largest_asymptotic: Option<f64>,
     /// Why the order is not to be relied on; null if it is.
     pub caveat: Option<String>,
 }
@@ -246,10 +242,10 @@ pub struct SharpnessSummary {
     pub measurements: usize,
 }
 
-/// The condition on η at the end of its reach.
+/// The condition on η.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConditionSummary {
-    /// B: bound on the distance per η.
+    /// max B: bound on the distance per η.
     pub growth: Option<f64>,
     /// It reaches up to this time.
     pub until: f64,
@@ -274,7 +270,7 @@ pub struct ModifiedSummary {
     pub t: f64,
     /// Its first event, beyond which its order is one.
     pub first_event: Option<f64>,
-    /// Distance from the last iterate recorded.
+    /// Distance from the last iterate recorded by then; null if that is the start.
     pub distance_descent: Option<f64>,
     /// L there.
     pub loss: Option<f64>,
@@ -369,7 +365,7 @@ fn run_summary(run: &RunReport) -> DescentSummary {
         Ending::FlowEnded => ("flow_ended", "the flow ended before its steps did".to_owned()),
         Ending::Distance => ("distance", "came further from the flow than stop_distance".to_owned()),
         Ending::Diverged => ("diverged", "diverged: its loss rose to a million times that of the start".to_owned()),
-        Ending::NonFinite { what } => ("non_finite", format!("diverged: {what} became non-finite")),
+        Ending::NonFinite { what, k } => ("non_finite", format!("diverged: {what} became non-finite at iterate {k}")),
     };
     let back_and_forth: Vec<JumpSummary> = run
         .jumps
@@ -429,7 +425,8 @@ fn order_summary(fit: &OrderFit) -> OrderSummary {
         horizon: fit.horizon,
         order: fit.order.and_then(finite),
         points: fit.points.clone(),
-        largest_regular: fit.largest_regular.and_then(finite),
+        largest_regular: fit.limits.regular.and_then(finite),
+        largest_asymptotic: fit.limits.asymptotic.and_then(finite),
         caveat: fit.caveat(),
     }
 }
@@ -460,10 +457,13 @@ fn condition_summary(condition: &Condition) -> ConditionSummary {
 fn modified_summary(flow: &ModifiedReport) -> ModifiedSummary {
     let (end, end_message) = match &flow.end {
         ModifiedEnd::Horizon => ("horizon", "reached the last iterate".to_owned()),
-        ModifiedEnd::Slide => ("slide", "came to a kink that it would have to slide along, and is not defined beyond".to_owned()),
+        ModifiedEnd::Slide => {
+            ("slide", "came to a kink that it would have to slide along, and is not defined beyond".to_owned())
+        }
         ModifiedEnd::Stopped { reason } => ("stopped", format!("stopped early: {reason}")),
     };
-    let last = flow.rows.last();
+    // At the start both are the same point, which says nothing.
+    let last = flow.rows.last().filter(|row| row.t > 0.0);
     ModifiedSummary {
         step_size: flow.step_size,
         end: end.to_owned(),

@@ -16,8 +16,8 @@ mod table;
 mod writer;
 
 pub use compare::{
-    CompareSummary, ConditionSummary, DescentRecord, DescentSummary, DifferingSummary, JumpSummary, ModifiedRecord, ModifiedSummary,
-    OrderSummary, SharpnessRecord, SharpnessSummary, write_comparison,
+    CompareSummary, ConditionSummary, DescentRecord, DescentSummary, DifferingSummary, JumpSummary, ModifiedRecord,
+    ModifiedSummary, OrderSummary, SharpnessRecord, SharpnessSummary, write_comparison,
 };
 pub use error::RecordError;
 pub use run::{Rows, Run, SavedTheta};

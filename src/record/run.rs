@@ -1,8 +1,8 @@
 //! Reading a run directory, finished or not.
 
+use super::compare::{CompareSummary, DescentRecord, ModifiedRecord, SharpnessRecord};
 use super::error::RecordError;
 use super::file;
-use super::compare::{CompareSummary, DescentRecord, ModifiedRecord, SharpnessRecord};
 use super::summary::Summary;
 use super::table::{EventRecord, TrajectoryRecord};
 use csv::{ErrorKind, StringRecord};
