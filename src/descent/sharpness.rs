@@ -11,7 +11,7 @@ use crate::vector::norm;
 /// A measurement falls due when time has grown by this factor since the last one.
 const SPACING: f64 = 1.05;
 /// Residuals of the largest and the smallest eigenvalue, relative to the larger size of the two.
-const TOLERANCE: (f64, f64) = (1e-4, 2e-2);
+const TOLERANCE: (f64, f64) = (1e-4, 1e-3);
 /// Most products per measurement.
 const MAX_PRODUCTS: usize = 80;
 

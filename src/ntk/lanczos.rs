@@ -171,7 +171,7 @@ pub struct Ritz {
 /// Both ends of the spectrum of a symmetric operator, which need not be definite: (lowest, highest).
 ///
 /// Lanczos with full reorthogonalisation until the highest value has `error` ≤ `tolerance` times the size of the operator and the lowest one
-/// `loose` times it, or for `max_vectors` products. `start` is blended with a fixed pseudo-random vector. That a value belongs to the
+/// `loose` times it while neither moves by more than that from one look to the next, or for `max_vectors` products. `start` is blended with a fixed pseudo-random vector. That a value belongs to the
 /// end and not to the inside of the spectrum is likely and not certified.
 ///
 /// `None` when a value is not finite.
@@ -185,15 +185,18 @@ pub fn ends(
     let mut start = start.to_vec();
     blend(&mut start, n);
     let mut krylov = Krylov::new(&start);
+    let mut seen = (f64::INFINITY, f64::NEG_INFINITY);
     loop {
         let (next, rest) = krylov.advance(&mut apply);
         if !rest.is_finite() {
             return None;
         }
         let k = krylov.diagonal.len();
-        let is_last = k == max_vectors.min(n) || rest == 0.0;
+        let size = krylov.diagonal.iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+        // An invariant subspace has nothing more to give.
+        let is_last = k == max_vectors.min(n) || rest <= 1e-14 * size;
         // Each look costs k³; there is no need to look after every product.
-        if is_last || k.is_multiple_of(4) || rest <= 1e-14 * krylov.diagonal[0].abs() {
+        if is_last || k.is_multiple_of(4) {
             let tridiagonal = Mat::from_fn(k, k, |i, j| match i.abs_diff(j) {
                 0 => krylov.diagonal[i],
                 1 => krylov.off[i.min(j)],
@@ -203,7 +206,12 @@ pub fn ends(
             let pair = |at: usize| (eigen.S()[at], rest * eigen.U()[(k - 1, at)].abs());
             let ((low, low_error), (high, high_error)) = (pair(0), pair(k - 1));
             let size = low.abs().max(high.abs());
-            if is_last || (high_error <= tolerance * size && low_error <= loose * size) {
+            // A Ritz value can rest near an eigenvalue inside the spectrum before it finds the way out.
+            let (low_move, high_move) = (seen.0 - low, high - seen.1);
+            let is_settled = |error: f64, moved: f64, room: f64| error <= room * size && moved <= room * size;
+            seen = (low, high);
+            let are_settled = is_settled(high_error, high_move, tolerance) && is_settled(low_error, low_move, loose);
+            if is_last || are_settled {
                 let ritz = |at: usize, (value, error): (f64, f64)| {
                     let mut vector = vec![0.0; n];
                     for (i, v) in krylov.vectors.iter().enumerate() {
