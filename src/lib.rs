@@ -17,6 +17,7 @@
 //! - [`flow`] joins the two: θ̇ = −∇L(θ) as a piecewise field, sliding units included.
 //! - [`ntk`] computes the Gram matrix G = J Jᵀ without J, its extreme eigenvalues and their resolution, and λ₀.
 //! - [`observe`] turns a run into rows, checks identities, and counts events.
+//! - [`descent`] follows discrete gradient descent beside the flow, and measures how far apart they are.
 //! - [`simulate`](mod@simulate) runs a scenario in one call.
 //! - [`theory`] judges a run claim by claim.
 //!
@@ -43,6 +44,7 @@
 //! ```
 
 pub mod data;
+pub mod descent;
 pub mod flow;
 pub mod logistic;
 pub mod loss;

@@ -54,28 +54,35 @@ pub fn simulate(
     sink: &mut dyn Sink,
     interrupted: &(dyn Fn() -> bool + Sync),
 ) -> Simulated {
-    simulate_watched(problem, plan, n_threads, sink, interrupted, &mut ())
+    simulate_beside(problem, plan, n_threads, Watch { sink, interrupted }, &mut ())
 }
 
-/// [`simulate`] with one more observer, which is told everything on the thread of the caller.
-pub fn simulate_watched(
+/// Where the rows of a run go, and who may end it.
+pub struct Watch<'a> {
+    /// Takes the rows.
+    pub sink: &'a mut dyn Sink,
+    /// Asked after every step.
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// The same with one more observer, which works on the thread of the integration.
+pub fn simulate_beside(
     problem: &Problem,
     plan: &Plan,
     n_threads: usize,
-    sink: &mut dyn Sink,
-    interrupted: &(dyn Fn() -> bool + Sync),
-    observer: &mut dyn Observer<FlowField>,
+    watch: Watch<'_>,
+    beside: &mut dyn Observer<FlowField>,
 ) -> Simulated {
     let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
-    let mut monitor = Monitor::new(&field, n_targets, plan.track_ntk, plan.rtol, Box::new(save_times), sink)
-        .interruptible(interrupted);
+    let mut monitor = Monitor::new(&field, n_targets, plan.track_ntk, plan.rtol, Box::new(save_times), watch.sink)
+        .interruptible(watch.interrupted);
     let mut steps = StepTimes::default();
     let mut stepper = stepper(plan, &mut field);
     let dim = field.dim();
     let mut run = |watcher: &mut dyn Observer<FlowField>| {
-        let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![watcher, &mut steps, &mut *observer];
+        let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![watcher, &mut steps, &mut *beside];
         let mut rules = stop_rules(&plan.until);
         integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut rules, &mut observers)
     };

@@ -16,8 +16,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("ntk", &["flow", "net", "ode", "vector"]),
     ("observe", &["flow", "loss", "net", "ntk", "ode", "vector"]),
     ("scenario", &["data", "loss", "net"]),
-    ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "vector"]),
-    ("record", &["net", "ntk", "observe", "ode", "scenario", "simulate", "theory"]),
+    ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"]),
+    ("record", &["descent", "net", "ntk", "observe", "ode", "scenario", "simulate", "theory"]),
     ("report", &["record"]),
     (
         "theory",

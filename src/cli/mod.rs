@@ -3,6 +3,7 @@
 //! Each command has a file with its arguments and a `run`. Data go to stdout, all else to stderr.
 
 mod check;
+mod compare;
 mod events;
 mod exit;
 mod list;
@@ -39,6 +40,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Compare(compare::Compare),
     Verify(verify::Verify),
     Events(events::Events),
     Check(check::Check),
@@ -87,6 +89,12 @@ enum CliError {
     /// A run has ended but its record could not be completed.
     #[error("the record is incomplete: {0}")]
     Lost(#[source] RecordError),
+    /// There is nothing to compare the flow with.
+    #[error("scenario `{0}` has no `descent` section, so there are no step sizes to compare the flow with")]
+    NoDescent(String),
+    /// Nothing says how long descent should go on.
+    #[error("neither the command line nor scenario `{0}` says how far descent should go")]
+    NoReach(String),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -117,12 +125,26 @@ pub fn main() -> ExitCode {
             }
             Exit::BadInput
         }
+        Err(error @ (CliError::NoDescent(_) | CliError::NoReach(_))) => {
+            eprintln!("error: {error}");
+            eprintln!("  hint: {}", descent_hint(&error));
+            Exit::BadInput
+        }
         Err(CliError::Scenario(error)) => {
             report(&error);
             Exit::BadInput
         }
     }
     .into()
+}
+
+fn descent_hint(error: &CliError) -> &'static str {
+    match error {
+        CliError::NoDescent(_) => {
+            "give step sizes, as in --step 0.01 --step 0.005 --horizon 2, or add descent: [(step: 0.01, steps: 200)] to the scenario"
+        }
+        _ => "give --steps N, or --horizon T for all step sizes",
+    }
 }
 
 fn run(cli: &Cli) -> Result<Exit, CliError> {
@@ -135,6 +157,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
 fn dispatch(command: &Command, common: &Common) -> Result<Exit, CliError> {
     match command {
         Command::Run(run) => run.run(common),
+        Command::Compare(compare) => compare.run(common),
         Command::Verify(verify) => verify.run(common),
         Command::Events(events) => events.run(common),
         Command::Check(check) => check.run(common),

@@ -111,7 +111,7 @@ pub(super) fn on_interrupt(common: &Common) -> Arc<AtomicBool> {
     flag
 }
 
-fn exit(summary: &Summary) -> Exit {
+pub(super) fn exit(summary: &Summary) -> Exit {
     let is_violated = summary.bound.as_ref().is_some_and(|bound| bound.is_violated());
     match summary.stop_reason.as_deref() {
         Some("interrupted") => Exit::Interrupted,

@@ -80,7 +80,7 @@ pub(super) fn advice(summary: &Summary) -> Option<&'static str> {
     }
 }
 
-fn line(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
+pub(super) fn line(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
     writeln!(out, "  {label:<14} {text}")
 }
 

@@ -9,7 +9,7 @@ use super::sliding::{SlideSystem, TangentBuffers};
 use super::switches::Switches;
 use crate::data::{Data, MergedData};
 use crate::loss::Loss;
-use crate::net::{Backward, Batch, Forward, Held, Network};
+use crate::net::{Backward, Batch, Bends, Forward, Held, Network, Place, SecondOrder};
 use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin, Snapshot};
 use crate::vector::{all_finite, max_abs, norm, vectorised};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct FlowField {
     layer_mu: Vec<f64>,
     power_vector: Vec<f64>,
     low_rank: LowRank,
+    bends: Bends,
+    second: SecondOrder,
 }
 
 /// Scalars at one point of the flow.
@@ -110,6 +112,8 @@ impl FlowField {
             layer_mu: vec![0.0; n_hidden],
             power_vector: Vec::new(),
             low_rank: LowRank::default(),
+            bends: Bends::default(),
+            second: SecondOrder::default(),
             batch,
             data,
         }
@@ -144,13 +148,67 @@ impl FlowField {
 
     /// L at `theta` in `mode`, from a forward pass alone.
     pub fn loss_at(&mut self, theta: &[f64], mode: &Mode) -> f64 {
+        self.outputs_at(theta, mode).0
+    }
+
+    /// L and the outputs on the distinct samples at `theta` in `mode`, from a forward pass alone.
+    pub fn outputs_at(&mut self, theta: &[f64], mode: &Mode) -> (f64, &[f64]) {
         let (_, forward, held) = &mut self.projection;
         hold(&self.batch, &self.switches, theta, mode.sliding(), held);
         self.batch.forward(theta, self.switches.pieces(mode, &mut self.pieces), held, forward);
-        let f = std::mem::take(&mut forward.f);
-        let loss = self.loss_of(&f);
-        self.projection.1.f = f;
-        loss
+        let loss = self.loss_of(&self.projection.1.f);
+        (loss, &self.projection.1.f)
+    }
+
+    /// *(last)* out = the second derivative of L along `direction`, in `mode`, which has to be that of the last evaluation.
+    ///
+    /// With all pieces frozen it is exact: ∇²L of the smooth continuation. While units slide it is the second derivative of L on the
+    /// intersection of their surfaces, P(∇²L₀ + Σ δ_e ∇²z_e)P with P the projector on its tangent space, which is how θ̇ changes along
+    /// tangent directions. Both vectors have length P; costs about two gradients, and two projections while units slide.
+    pub fn hessian_product(&mut self, mode: &Mode, direction: &[f64], out: &mut [f64]) {
+        let part = self.batch.network().n_outputs_per_part();
+        let Self {
+            batch,
+            data,
+            switches,
+            loss,
+            theta,
+            pieces,
+            held,
+            forward,
+            backward,
+            residual_seed,
+            slide,
+            buffers,
+            bends,
+            second,
+            ..
+        } = self;
+        let mut tangent = direction.to_vec();
+        slide.project_tangent(batch, theta, forward, &mut tangent, buffers);
+        batch.bends(switches.pieces(mode, pieces), held, forward, bends);
+        batch.second_order_tangent(theta, forward, &tangent, second);
+        let mut seed_rate = second.df.clone();
+        loss.apply_root(data, part, &forward.f, &mut seed_rate);
+        loss.apply_root_transposed(data, part, &forward.f, &mut seed_rate);
+        let gradient = (&*backward, &residual_seed[..]);
+        batch.second_order(theta, forward, bends, gradient, &tangent, &seed_rate, second, out);
+        slide.project_tangent(batch, theta, forward, out, buffers);
+    }
+
+    /// Replaces targets and multiplicities of the distinct samples, in the order of the network's outputs: the gradient over a part of
+    /// the data is that of the same field with other weights.
+    pub fn reweight(&mut self, y: Vec<f64>, weight: Vec<f64>) {
+        self.largest_target = max_abs(&y);
+        self.data = Arc::new(MergedData { y, weight, ..(*self.data).clone() });
+    }
+
+    /// Units on original samples that a switch stands for.
+    pub fn places(&self, switch: usize) -> impl Iterator<Item = Place> {
+        self.switches.members(switch).iter().flat_map(move |&member| {
+            let (layer, unit, sample) = self.batch.locate(member);
+            self.data.originals[sample].iter().map(move |&sample| self.batch.network().place(layer, unit, sample))
+        })
     }
 
     fn loss_of(&self, f: &[f64]) -> f64 {

@@ -229,7 +229,39 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// Second derivative at `z` of piece `piece`'s formula, also outside that piece.
+    pub fn curvature(&self, piece: u16, z: f64) -> f64 {
+        match self {
+            Self::Piecewise(p) => {
+                // Horner's scheme on k(k − 1)c_k.
+                let c = p.pieces[usize::from(piece)].iter().enumerate().skip(2).rev();
+                c.fold(0.0, |sum, (k, c)| sum * z + (k * (k - 1)) as f64 * c)
+            }
+            Self::Prelu => 0.0,
+            Self::Smooth(s) => s.curvature(z),
+        }
+    }
+}
+
 impl Smooth {
+    fn curvature(self, z: f64) -> f64 {
+        match self {
+            Self::Sigmoid => {
+                let s = sigmoid(z);
+                s * (1.0 - s) * (1.0 - 2.0 * s)
+            }
+            Self::Tanh | Self::TanhPlusIdentity => {
+                let t = z.tanh();
+                -2.0 * t * (1.0 - t * t)
+            }
+            Self::Softplus => {
+                let s = sigmoid(z);
+                s * (1.0 - s)
+            }
+        }
+    }
+
     #[inline]
     fn eval(self, z: f64) -> (f64, f64) {
         match self {
@@ -288,6 +320,10 @@ mod tests {
                     let slope = activation.eval(piece, z, 0.3).1;
                     // Truncation h²|σ‴|/6 ≤ 1e-9 for these functions, rounding ε/h ≈ 2e-11.
                     assert!((slope - difference).abs() < 1e-9, "{activation:?} piece {piece} z {z}");
+                    let slope_at = |z| activation.eval(piece, z, 0.3).1;
+                    let difference = (slope_at(z + h) - slope_at(z - h)) / (2.0 * h);
+                    let curvature = activation.curvature(piece, z);
+                    assert!((curvature - difference).abs() < 1e-9, "second: {activation:?} piece {piece} z {z}");
                 }
             }
         }

@@ -21,6 +21,11 @@ pub struct Law {
 }
 
 impl Law {
+    /// Σ|c|·θ_i², the size of the terms.
+    fn size(&self, theta: &[f64]) -> f64 {
+        self.terms.iter().map(|&(i, c)| c.abs() * theta[i] * theta[i]).sum()
+    }
+
     /// The value at θ.
     pub fn value(&self, theta: &[f64]) -> f64 {
         self.terms.iter().map(|&(i, c)| c * theta[i] * theta[i]).sum()
@@ -71,6 +76,45 @@ pub fn laws(network: &Network) -> Vec<Law> {
         ties.read(l, layer);
     }
     ties.laws()
+}
+
+/// The laws of a network with their values at a start.
+#[derive(Debug, Clone)]
+pub struct Conserved {
+    laws: Vec<Law>,
+    initial: Vec<f64>,
+    scale: f64,
+}
+
+impl Conserved {
+    /// All laws of `network`, from θ₀.
+    pub fn new(network: &Network, theta: &[f64]) -> Self {
+        let laws = laws(network);
+        let initial: Vec<f64> = laws.iter().map(|law| law.value(theta)).collect();
+        let largest = initial.iter().fold(0.0, |m: f64, c| m.max(c.abs()));
+        let terms = laws.iter().map(|law| law.size(theta)).fold(0.0, f64::max);
+        // Balanced starts make all of them vanish but for rounding.
+        let scale = if largest > 1e-10 * terms { largest } else { terms };
+        Self { laws, initial, scale: scale.max(1e-300) }
+    }
+
+    /// The largest quantity at the start, or the size of the terms that cancel in them where all of them vanish; at least 1e-300.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The laws.
+    pub fn laws(&self) -> &[Law] {
+        &self.laws
+    }
+
+    /// Largest change of one of them at θ, relative to [`scale`](Self::scale); `None` when there is none.
+    pub fn drift(&self, theta: &[f64]) -> Option<f64> {
+        let scale = self.scale;
+        let changes = self.laws.iter().zip(&self.initial).map(|(law, c)| (law.value(theta) - c).abs());
+        // A value that is not a number would be lost in a maximum.
+        changes.reduce(|a, b| if a >= b || a.is_nan() { a } else { b }).map(|largest| largest / scale)
+    }
 }
 
 /// Which channels can only be rescaled together, and which not at all. Channels are numbered layer by layer.

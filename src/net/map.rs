@@ -149,6 +149,24 @@ impl FeatureMap {
         }
     }
 
+    /// Whether Dφ is the same everywhere.
+    pub fn is_linear(&self) -> bool {
+        !matches!(self.form, Form::Products { .. })
+    }
+
+    /// back += d(Dφ)ᵀ·seed, the change of [`pull_back`](Self::pull_back) along `tangent`; nothing for a linear map.
+    pub fn pull_back_change(&self, tangent: &[f64], seed: &[f64], back: &mut [f64]) {
+        if let Form::Products { linear, n_direct, pairs } = &self.form {
+            let dy = linear.values(tangent);
+            let mut of_y = vec![0.0; dy.len()];
+            for (s, &(i, j)) in seed[*n_direct..].iter().zip(pairs) {
+                of_y[i] += s * dy[j];
+                of_y[j] += s * dy[i];
+            }
+            of_y.iter().enumerate().for_each(|(r, &s)| linear.scatter(r, s, back));
+        }
+    }
+
     /// One feature.
     pub fn feature(&self, r: usize, stacked: &[f64]) -> f64 {
         match &self.form {

@@ -9,12 +9,14 @@ pub mod layer;
 pub mod map;
 pub mod network;
 pub mod pass;
+pub mod second_order;
 pub mod tensor;
 
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
 pub use architecture::ArchitectureError;
-pub use conserved::{Law, NoLaw, laws, no_law};
+pub use conserved::{Conserved, Law, NoLaw, laws, no_law};
 pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, switch_gram};
 pub use layer::{Bias, Layer};
 pub use network::{Composer, Features, LayerPlan, Network, Place};
 pub use pass::{Backward, Batch, Forward, Held, TangentScratch};
+pub use second_order::{Bends, SecondOrder};

@@ -63,8 +63,14 @@ pub struct Backward {
 #[derive(Debug, Clone, Default)]
 pub struct TangentScratch {
     /// Rates of all activations.
-    da: Vec<f64>,
-    features: Vec<f64>,
+    pub(super) da: Vec<f64>,
+    pub(super) features: FeatureRates,
+}
+
+/// Scratch memory for rates of features.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FeatureRates {
+    rates: Vec<f64>,
     stacked: Vec<f64>,
     stacked_rates: Vec<f64>,
 }
@@ -180,7 +186,7 @@ impl Batch {
     }
 
     /// The same for rates: those of the data are zero.
-    fn stack_rates(&self, map: &FeatureMap, rates: &[f64], sample: usize, out: &mut Vec<f64>) {
+    pub(super) fn stack_rates(&self, map: &FeatureMap, rates: &[f64], sample: usize, out: &mut Vec<f64>) {
         out.clear();
         for &source in map.sources() {
             match source {
@@ -340,7 +346,7 @@ impl Batch {
     }
 
     /// Adds Dφᵀ·seed on one sample to μ of the hidden layers that the map reads.
-    fn pull_back(
+    pub(super) fn pull_back(
         &self,
         map: &FeatureMap,
         forward: &Forward,
@@ -349,11 +355,7 @@ impl Batch {
         scratch: &mut PullBack,
         mu: &mut [f64],
     ) {
-        self.pull_back_each(map, forward, sample, seed, scratch, |source, back| {
-            let width = back.len();
-            let start = self.layer_range(source).start + sample * width;
-            mu[start..start + width].iter_mut().zip(back).for_each(|(m, b)| *m += b);
-        });
+        self.pull_back_each(map, forward, sample, seed, scratch, self.add_to(sample, mu));
     }
 
     /// Hands Dφᵀ·seed on one sample to `take`, hidden source by hidden source.
@@ -371,7 +373,37 @@ impl Batch {
         back.clear();
         back.resize(stacked.len(), 0.0);
         map.pull_back(stacked, seed, back);
-        let mut rest = &back[..];
+        self.each_source(map, back, &mut take);
+    }
+
+    /// Adds d(Dφ)ᵀ·seed on one sample, along the `rates` of what the map reads, to μ.
+    pub(super) fn pull_back_change(
+        &self,
+        map: &FeatureMap,
+        rates: &[f64],
+        sample: usize,
+        seed: &[f64],
+        scratch: &mut PullBack,
+        mu: &mut [f64],
+    ) {
+        scratch.back.clear();
+        scratch.back.resize(rates.len(), 0.0);
+        map.pull_back_change(rates, seed, &mut scratch.back);
+        self.each_source(map, &scratch.back, &mut self.add_to(sample, mu));
+    }
+
+    /// Adds what belongs to a hidden source on one sample to values of all hidden units.
+    fn add_to<'a>(&'a self, sample: usize, mu: &'a mut [f64]) -> impl FnMut(usize, &[f64]) + 'a {
+        move |source, back| {
+            let width = back.len();
+            let start = self.layer_range(source).start + sample * width;
+            mu[start..start + width].iter_mut().zip(back).for_each(|(m, b)| *m += b);
+        }
+    }
+
+    /// Hands the parts of stacked values to `take`, hidden source by hidden source.
+    fn each_source(&self, map: &FeatureMap, stacked: &[f64], take: &mut impl FnMut(usize, &[f64])) {
+        let mut rest = stacked;
         for &source in map.sources() {
             let (part, others) = rest.split_at(self.network.widths()[source]);
             rest = others;
@@ -425,33 +457,20 @@ impl Batch {
         df: &mut [f64],
         scratch: &mut TangentScratch,
     ) {
-        let TangentScratch { da, features, stacked, stacked_rates } = scratch;
+        let TangentScratch { da, features } = scratch;
         da.resize(self.n_switches(), 0.0);
         for (l, layer) in self.network.layers().iter().enumerate() {
             let hidden = l < self.network.n_hidden();
             let target = if hidden { &mut dz[self.layer_range(l + 1)] } else { &mut *df };
             layer.apply(dtheta, self.features(forward, l), target);
             if !self.has_constant_features(l) {
-                let rates = match layer.map.unchanged() {
-                    Some(source) => &da[self.layer_range(source)],
-                    None => {
-                        let size = layer.map.n_features();
-                        features.clear();
-                        features.resize(size * self.n_samples, 0.0);
-                        for (sample, rates) in features.chunks_exact_mut(size).enumerate() {
-                            self.stack(&layer.map, &forward.a, sample, stacked);
-                            self.stack_rates(&layer.map, da, sample, stacked_rates);
-                            layer.map.accumulate_tangent(stacked, stacked_rates, rates);
-                        }
-                        &features[..]
-                    }
-                };
+                let rates = self.feature_rates(l, forward, da, features);
                 layer.multiply(theta, rates, Accum::Add, target);
             }
             if let Some(skip) = &layer.skip {
                 for (sample, target) in target.chunks_exact_mut(layer.width()).enumerate() {
-                    self.stack_rates(skip, da, sample, stacked_rates);
-                    skip.accumulate(stacked_rates, target);
+                    self.stack_rates(skip, da, sample, &mut features.stacked_rates);
+                    skip.accumulate(&features.stacked_rates, target);
                 }
             }
             if hidden {
@@ -464,6 +483,29 @@ impl Batch {
                 }
             }
         }
+    }
+
+    /// Rates of the features of layer `l`, given those of all activations.
+    pub(super) fn feature_rates<'a>(
+        &self,
+        l: usize,
+        forward: &Forward,
+        da: &'a [f64],
+        scratch: &'a mut FeatureRates,
+    ) -> &'a [f64] {
+        let map = &self.network.layers()[l].map;
+        if let Some(source) = map.unchanged().filter(|&source| source > 0) {
+            return &da[self.layer_range(source)];
+        }
+        let FeatureRates { rates, stacked, stacked_rates } = scratch;
+        rates.clear();
+        rates.resize(map.n_features() * self.n_samples, 0.0);
+        for (sample, rates) in rates.chunks_exact_mut(map.n_features()).enumerate() {
+            self.stack(map, &forward.a, sample, stacked);
+            self.stack_rates(map, da, sample, stacked_rates);
+            map.accumulate_tangent(stacked, stacked_rates, rates);
+        }
+        rates
     }
 
     /// Pre-activation of one switch, from a forward pass of its sample alone up to its layer.

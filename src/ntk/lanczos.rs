@@ -8,7 +8,7 @@
 
 use crate::vector::{cholesky_solve, dot, norm, vectorised};
 use faer::linalg::solvers::Llt;
-use faer::{MatRef, Side};
+use faer::{Mat, MatRef, Side};
 
 /// Most Lanczos vectors.
 const MAX_VECTORS: usize = 40;
@@ -100,24 +100,50 @@ fn blend(x: &mut Vec<f64>, n: usize) {
     }
 }
 
-/// Largest eigenvalue of the operator, from Lanczos started at `start`.
-fn largest(start: &[f64], converged: f64, mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f64> {
-    let length = norm(start);
-    let mut vectors: Vec<Vec<f64>> = vec![start.iter().map(|v| v / length).collect()];
-    let (mut diagonal, mut off): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
-    let mut ritz = f64::NEG_INFINITY;
-    for k in 0..MAX_VECTORS.min(start.len()) {
-        let mut next = apply(&vectors[k]);
-        diagonal.push(dot(&next, &vectors[k]));
+/// Orthonormal Lanczos vectors of a symmetric operator, and the tridiagonal matrix that it is on their span.
+struct Krylov {
+    vectors: Vec<Vec<f64>>,
+    diagonal: Vec<f64>,
+    off: Vec<f64>,
+}
+
+impl Krylov {
+    fn new(start: &[f64]) -> Self {
+        let length = norm(start);
+        Self { vectors: vec![start.iter().map(|v| v / length).collect()], diagonal: Vec::new(), off: Vec::new() }
+    }
+
+    /// Applies the operator to the last vector; returns what is new in the image, and its norm.
+    fn advance(&mut self, mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> (Vec<f64>, f64) {
+        let last = &self.vectors[self.vectors.len() - 1];
+        let mut next = apply(last);
+        self.diagonal.push(dot(&next, last));
         // Twice is enough (Parlett 1998, sec. 6.9).
         vectorised(|| {
-            for v in vectors.iter().chain(&vectors) {
+            for v in self.vectors.iter().chain(&self.vectors) {
                 let part = dot(&next, v);
                 next.iter_mut().zip(v).for_each(|(x, v)| *x -= part * v);
             }
         });
         let rest = norm(&next);
-        let new = largest_of_tridiagonal(&diagonal, &off, ritz);
+        (next, rest)
+    }
+
+    /// Takes what was new as the next vector.
+    fn extend(&mut self, mut next: Vec<f64>, rest: f64) {
+        self.off.push(rest);
+        next.iter_mut().for_each(|x| *x /= rest);
+        self.vectors.push(next);
+    }
+}
+
+/// Largest eigenvalue of the operator, from Lanczos started at `start`.
+fn largest(start: &[f64], converged: f64, mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f64> {
+    let mut krylov = Krylov::new(start);
+    let mut ritz = f64::NEG_INFINITY;
+    for k in 0..MAX_VECTORS.min(start.len()) {
+        let (next, rest) = krylov.advance(&mut apply);
+        let new = largest_of_tridiagonal(&krylov.diagonal, &krylov.off, ritz);
         if !new.is_finite() {
             return None;
         }
@@ -126,11 +152,79 @@ fn largest(start: &[f64], converged: f64, mut apply: impl FnMut(&[f64]) -> Vec<f
             return (new > 0.0).then_some(new);
         }
         ritz = new;
-        off.push(rest);
-        next.iter_mut().for_each(|x| *x /= rest);
-        vectors.push(next);
+        krylov.extend(next, rest);
     }
     None
+}
+
+/// A Ritz value with what is known about it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ritz {
+    /// The value.
+    pub value: f64,
+    /// Norm of the residual Av − value·v: some eigenvalue is within this of the value.
+    pub error: f64,
+    /// v, of norm 1.
+    pub vector: Vec<f64>,
+}
+
+/// Both ends of the spectrum of a symmetric operator, which need not be definite: (lowest, highest).
+///
+/// Lanczos with full reorthogonalisation until the highest value has `error` ≤ `tolerance` times the size of the operator and the lowest one
+/// `loose` times it while neither moves by more than that from one look to the next, or for `max_vectors` products. `start` is blended with a fixed pseudo-random vector. That a value belongs to the
+/// end and not to the inside of the spectrum is likely and not certified.
+///
+/// `None` when a value is not finite.
+pub fn ends(
+    start: &[f64],
+    (tolerance, loose): (f64, f64),
+    max_vectors: usize,
+    mut apply: impl FnMut(&[f64]) -> Vec<f64>,
+) -> Option<(Ritz, Ritz)> {
+    let n = start.len();
+    let mut start = start.to_vec();
+    blend(&mut start, n);
+    let mut krylov = Krylov::new(&start);
+    let mut seen = (f64::INFINITY, f64::NEG_INFINITY);
+    loop {
+        let (next, rest) = krylov.advance(&mut apply);
+        if !rest.is_finite() {
+            return None;
+        }
+        let k = krylov.diagonal.len();
+        let size = krylov.diagonal.iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+        // An invariant subspace has nothing more to give.
+        let is_last = k == max_vectors.min(n) || rest <= 1e-14 * size;
+        // Each look costs k³; there is no need to look after every product.
+        if is_last || k.is_multiple_of(4) {
+            let tridiagonal = Mat::from_fn(k, k, |i, j| match i.abs_diff(j) {
+                0 => krylov.diagonal[i],
+                1 => krylov.off[i.min(j)],
+                _ => 0.0,
+            });
+            let eigen = tridiagonal.self_adjoint_eigen(Side::Lower).ok()?;
+            let pair = |at: usize| (eigen.S()[at], rest * eigen.U()[(k - 1, at)].abs());
+            let ((low, low_error), (high, high_error)) = (pair(0), pair(k - 1));
+            let size = low.abs().max(high.abs());
+            // A Ritz value can rest near an eigenvalue inside the spectrum before it finds the way out.
+            let (low_move, high_move) = (seen.0 - low, high - seen.1);
+            let is_settled = |error: f64, moved: f64, room: f64| error <= room * size && moved <= room * size;
+            seen = (low, high);
+            let are_settled = is_settled(high_error, high_move, tolerance) && is_settled(low_error, low_move, loose);
+            if is_last || are_settled {
+                let ritz = |at: usize, (value, error): (f64, f64)| {
+                    let mut vector = vec![0.0; n];
+                    for (i, v) in krylov.vectors.iter().enumerate() {
+                        let share = eigen.U()[(i, at)];
+                        vector.iter_mut().zip(v).for_each(|(x, v)| *x += share * v);
+                    }
+                    Ritz { value, error, vector }
+                };
+                return Some((ritz(0, (low, low_error)), ritz(k - 1, (high, high_error))));
+            }
+        }
+        krylov.extend(next, rest);
+    }
 }
 
 /// Largest eigenvalue of a symmetric tridiagonal matrix by bisection on Sturm counts; it is at least `lower`.
@@ -165,7 +259,6 @@ fn largest_of_tridiagonal(diagonal: &[f64], off: &[f64], lower: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use faer::Mat;
 
     fn matrix(n: usize, condition: f64, seed: f64) -> Mat<f64> {
         // Q diag Qᵀ with Q from a pseudo-random matrix.
@@ -194,6 +287,24 @@ mod tests {
                     assert!((high - all[n - 1]).abs() < tol + CERTIFIED * high, "n = {n}: λ_max {high}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn both_ends_of_an_indefinite_matrix_match_all_eigenvalues_within_their_errors() {
+        for n in [1, 2, 5, 30, 90] {
+            // Eigenvalues spread over [−1, 3].
+            let spread = matrix(n, 50.0, 0.4);
+            let shifted = Mat::from_fn(n, n, |i, j| 0.08 * spread[(i, j)] - if i == j { 1.08 } else { 0.0 });
+            let all = shifted.self_adjoint_eigenvalues(Side::Lower).expect("finite");
+            let apply = |x: &[f64]| (0..n).map(|i| (0..n).map(|j| shifted[(i, j)] * x[j]).sum()).collect::<Vec<f64>>();
+            let (low, high) = ends(&vec![0.0; n], (1e-10, 1e-10), 90, apply).expect("finite");
+            // Residuals of 1e-10 bound the error; below 1e-13 both methods round.
+            assert!((high.value - all[n - 1]).abs() < high.error + 1e-13, "n = {n}: {high:?} {}", all[n - 1]);
+            assert!((low.value - all[0]).abs() < low.error + 1e-13, "n = {n}: {low:?} {}", all[0]);
+            let image = apply(&high.vector);
+            let rest: f64 = image.iter().zip(&high.vector).map(|(a, v)| (a - high.value * v).powi(2)).sum();
+            assert!(rest.sqrt() < high.error + 1e-13, "n = {n}: {} {}", rest.sqrt(), high.error);
         }
     }
 

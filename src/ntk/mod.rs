@@ -8,5 +8,6 @@ pub mod track;
 
 pub use bound::{BoundCheck, BoundReport, Verdict};
 pub use gram::GramEvaluator;
+pub use lanczos::{Ritz, ends};
 pub use spectrum::{Spectrum, SpectrumError, ZeroReason};
 pub use track::{Lambda0, Sample, SampleSide, Tracker};

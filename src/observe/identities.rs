@@ -4,7 +4,7 @@
 //! Conservation for positively homogeneous σ: for each hidden unit ‖incoming weights‖² + bias² − ‖outgoing weights‖² is constant,
 //! through crossings and slides; see [`crate::net::conserved`] for shared weights and for units without such a law.
 
-use crate::net::{Law, Network, NoLaw, laws, no_law};
+use crate::net::{Conserved, Network, NoLaw, no_law};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
 pub const DISPLACEMENT_TOL: f64 = 1e-6;
@@ -14,8 +14,7 @@ pub const DISPLACEMENT_TOL: f64 = 1e-6;
 pub struct Identities {
     theta_initial: Vec<f64>,
     loss_initial: f64,
-    laws: Vec<Law>,
-    conserved_initial: Vec<f64>,
+    conserved: Conserved,
     dissipated: f64,
     report: IdentityReport,
 }
@@ -30,7 +29,7 @@ pub struct IdentityReport {
     pub n_conserved: usize,
     /// Why there is none; `None` where there are some.
     pub no_law: Option<NoLaw>,
-    /// Largest change of one of them, relative to the largest one at the start (at least 1e-300); `None` when there is none.
+    /// Largest change of one of them, relative to the largest one at the start ([`Conserved::scale`]); `None` when there is none.
     pub conservation_drift: Option<f64>,
     /// Whether the displacement bound held at every sample.
     pub displacement_bound_ok: bool,
@@ -43,18 +42,18 @@ pub struct IdentityReport {
 impl Identities {
     /// Starts at θ₀ with loss L(0).
     pub fn new(network: &Network, theta: &[f64], loss: f64) -> Self {
-        let laws = laws(network);
-        let conserved_initial: Vec<f64> = laws.iter().map(|law| law.value(theta)).collect();
+        let conserved = Conserved::new(network, theta);
+        let laws = conserved.laws();
         let report = IdentityReport {
             energy_defect: 0.0,
             n_conserved: laws.len(),
-            no_law: no_law(network, &laws),
+            no_law: no_law(network, laws),
             conservation_drift: (!laws.is_empty()).then_some(0.0),
             displacement_bound_ok: true,
             displacement_worst_ratio: 0.0,
             displacement: 0.0,
         };
-        Self { theta_initial: theta.to_vec(), loss_initial: loss, laws, conserved_initial, dissipated: 0.0, report }
+        Self { theta_initial: theta.to_vec(), loss_initial: loss, conserved, dissipated: 0.0, report }
     }
 
     /// Checks at the end of a step over which ∫‖∇L‖² grew by `dissipated`.
@@ -66,10 +65,8 @@ impl Identities {
             let defect = (decrease - self.dissipated).abs() / self.loss_initial;
             report.energy_defect = report.energy_defect.max(defect);
         }
-        if let Some(drift) = &mut report.conservation_drift {
-            let scale = self.conserved_initial.iter().fold(1e-300, |m: f64, c| m.max(c.abs()));
-            let changes = self.laws.iter().zip(&self.conserved_initial).map(|(law, c)| (law.value(theta) - c).abs());
-            *drift = drift.max(changes.fold(0.0, f64::max) / scale);
+        if let (Some(drift), Some(now)) = (&mut report.conservation_drift, self.conserved.drift(theta)) {
+            *drift = drift.max(now);
         }
         let squared: f64 = theta.iter().zip(&self.theta_initial).map(|(a, b)| (a - b) * (a - b)).sum();
         report.displacement = squared.sqrt();

@@ -3,10 +3,9 @@
 use super::identities::{Identities, IdentityReport};
 use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow};
 use crate::flow::FlowField;
-use crate::net::Place;
 use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, Tracker};
 use crate::ode::{
-    BranchPoint, Change, Contact, Event, EventKind, Observer, PiecewiseField, Point, StartContact, StepView, StopReason,
+    BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, StepView, StopReason,
 };
 use std::io;
 use std::ops::ControlFlow;
@@ -207,7 +206,7 @@ impl<'a> Monitor<'a> {
     }
 
     fn n_sliding(&self, point: &Point<'_, FlowField>) -> usize {
-        point.mode.sliding().iter().map(|c| Self::places(point.field, *c).count()).sum()
+        point.mode.sliding().iter().map(|c| point.field.places(c.switch).count()).sum()
     }
 
     fn save(&mut self, t: f64, theta: &[f64]) {
@@ -278,14 +277,6 @@ impl<'a> Monitor<'a> {
         sum
     }
 
-    fn places(field: &FlowField, contact: Contact) -> impl Iterator<Item = Place> {
-        let batch = field.batch();
-        field.switches().members(contact.switch).iter().flat_map(move |&member| {
-            let (layer, unit, sample) = batch.locate(member);
-            field.data().originals[sample].iter().map(move |&sample| batch.network().place(layer, unit, sample))
-        })
-    }
-
     fn event_rows(&self, after: &Point<'_, FlowField>, changes: &[Change], sample: Option<&Sample>) -> Vec<EventRow> {
         let sliding = self.n_sliding(after);
         let row = |change: &Change, place| EventRow {
@@ -302,7 +293,7 @@ impl<'a> Monitor<'a> {
             loss: self.last.0,
             sliding,
         };
-        changes.iter().flat_map(|c| Self::places(after.field, c.contact).map(move |place| row(c, place))).collect()
+        changes.iter().flat_map(|c| after.field.places(c.contact.switch).map(move |place| row(c, place))).collect()
     }
 
     fn count(&mut self, t: f64, rows: &[EventRow], n_changes: usize) {
@@ -330,7 +321,7 @@ impl Observer<FlowField> for Monitor<'_> {
 
     fn start(&mut self, point: &Point<'_, FlowField>, contacts: &[StartContact]) {
         for c in contacts {
-            let rows = Self::places(point.field, c.contact).map(|place| StartRow {
+            let rows = point.field.places(c.contact.switch).map(|place| StartRow {
                 place,
                 breakpoint: c.contact.breakpoint,
                 side: c.side,
@@ -400,7 +391,7 @@ impl Observer<FlowField> for Monitor<'_> {
     fn branch_point(&mut self, branch: &BranchPoint) {
         let (t, kind, margin, breakpoint) = (branch.t, branch.kind, branch.margin, branch.contact.breakpoint);
         let rows =
-            Self::places(&self.inner, branch.contact).map(|place| BranchRow { t, place, breakpoint, kind, margin });
+            self.inner.places(branch.contact.switch).map(|place| BranchRow { t, place, breakpoint, kind, margin });
         self.branch_points.extend(rows);
     }
 

@@ -7,6 +7,7 @@
 //! e^{−λ₀t}‖r_0‖ with λ₀ the minimum *so far*; when it ends the column is rewritten with the λ₀ of the whole run. Rows reach the
 //! file system in whole lines, θ row by row, so that a crash leaves readable files.
 
+mod compare;
 mod error;
 mod npy;
 mod run;
@@ -15,6 +16,10 @@ mod table;
 mod verify;
 mod writer;
 
+pub use compare::{
+    CompareSummary, ConditionSummary, DescentRecord, DescentSummary, DifferingSummary, JumpSummary, ModifiedRecord,
+    ModifiedSummary, OrderSummary, SharpnessRecord, SharpnessSummary, write_comparison,
+};
 pub use error::RecordError;
 pub use run::{Rows, Run, SavedTheta};
 pub use summary::{
@@ -41,6 +46,12 @@ pub mod file {
     pub const SCENARIO: &str = "scenario.ron";
     /// Discrete gradient descent against the flow.
     pub const DESCENT: &str = "descent.csv";
+    /// What a comparison found.
+    pub const COMPARE: &str = "compare.json";
+    /// The sharpness along the flow.
+    pub const SHARPNESS: &str = "sharpness.csv";
+    /// The flow that backward error analysis puts in the place of gradient descent.
+    pub const MODIFIED_FLOW: &str = "modified_flow.csv";
     /// Verdicts on the claims of the theory.
     pub const VERIFY: &str = "verify.json";
     /// The page made from all of these.

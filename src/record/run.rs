@@ -1,5 +1,6 @@
 //! Reading a run directory, finished or not.
 
+use super::compare::{CompareSummary, DescentRecord, ModifiedRecord, SharpnessRecord};
 use super::error::RecordError;
 use super::file;
 use super::summary::Summary;
@@ -72,6 +73,48 @@ impl Run {
     /// When the file is missing or has another header; later, for each malformed line.
     pub fn trajectory(&self) -> Result<Rows<TrajectoryRecord>, RecordError> {
         Rows::open(self.folder.join(file::TRAJECTORY), &TrajectoryRecord::COLUMNS)
+    }
+
+    /// What a comparison with gradient descent found; `None` when there was none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is malformed.
+    pub fn comparison(&self) -> Result<Option<CompareSummary>, RecordError> {
+        let path = self.folder.join(file::COMPARE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
+        let malformed = |error: serde_json::Error| RecordError::Malformed {
+            path: path.clone(),
+            line: error.line().max(1) as u64,
+            reason: error.to_string(),
+        };
+        serde_json::from_str(&text).map(Some).map_err(malformed)
+    }
+
+    /// Iterates of gradient descent beside the flow, run after run.
+    ///
+    /// # Errors
+    /// When the file is missing or has another header; later, for each malformed line.
+    pub fn descent(&self) -> Result<Rows<DescentRecord>, RecordError> {
+        Rows::open(self.folder.join(file::DESCENT), &DescentRecord::COLUMNS)
+    }
+
+    /// The sharpness along the flow.
+    ///
+    /// # Errors
+    /// When the file is missing or has another header; later, for each malformed line.
+    pub fn sharpness(&self) -> Result<Rows<SharpnessRecord>, RecordError> {
+        Rows::open(self.folder.join(file::SHARPNESS), &SharpnessRecord::COLUMNS)
+    }
+
+    /// Modified flows, one after the other.
+    ///
+    /// # Errors
+    /// When the file is missing or has another header; later, for each malformed line.
+    pub fn modified_flow(&self) -> Result<Rows<ModifiedRecord>, RecordError> {
+        Rows::open(self.folder.join(file::MODIFIED_FLOW), &ModifiedRecord::COLUMNS)
     }
 
     /// θ at the save times; of a run that was killed, those that were complete.

@@ -62,7 +62,7 @@ impl RunWriter {
         let summary = running(scenario);
         // First of all, so that the folder is known as a run from now on.
         summary.write(folder)?;
-        for stale in [file::DESCENT, file::REPORT, file::VERIFY] {
+        for stale in [file::DESCENT, file::COMPARE, file::SHARPNESS, file::MODIFIED_FLOW, file::VERIFY, file::REPORT] {
             let path = folder.join(stale);
             if path.exists() {
                 fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;
@@ -191,14 +191,14 @@ impl Sink for RunWriter {
 
 /// A CSV file that grows in whole lines.
 #[derive(Debug)]
-struct Table {
+pub(super) struct Table {
     path: PathBuf,
     writer: csv::Writer<File>,
     n_pending: usize,
 }
 
 impl Table {
-    fn create(path: PathBuf, columns: &[&str]) -> Result<Self, RecordError> {
+    pub(super) fn create(path: PathBuf, columns: &[&str]) -> Result<Self, RecordError> {
         let file = File::create(&path).map_err(RecordError::io("create", &path))?;
         let mut writer = WriterBuilder::new().has_headers(false).buffer_capacity(BUFFER).from_writer(file);
         writer.write_record(columns).map_err(io::Error::from).map_err(RecordError::io("write", &path))?;
@@ -206,13 +206,13 @@ impl Table {
         Ok(Self { path, writer, n_pending: 0 })
     }
 
-    fn push(&mut self, row: &impl Serialize) -> io::Result<()> {
+    pub(super) fn push(&mut self, row: &impl Serialize) -> io::Result<()> {
         self.writer.serialize(row).map_err(|error| named(&self.path, &io::Error::from(error)))?;
         self.n_pending += 1;
         if self.n_pending >= FLUSH_EVERY { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.n_pending = 0;
         self.writer.flush().map_err(|error| named(&self.path, &error))
     }

@@ -200,10 +200,20 @@ impl Report<'_> {
         }
     }
 
-    pub fn descent(&mut self, runs: &[DescentRun]) {
+    pub fn descent(&mut self, runs: &[DescentRun], n_samples: Option<usize>) {
         for (k, run) in runs.iter().enumerate() {
             self.require_positive(&format!("descent[{k}].step"), run.step);
             self.require(run.steps >= 1, &format!("descent[{k}].steps"), "at least 1", run.steps);
+            let is_momentum = (0.0..1.0).contains(&run.momentum);
+            let path = format!("descent[{k}].momentum");
+            self.require(is_momentum, &path, "a number of at least 0 and less than 1", run.momentum);
+            if let Some(n) = n_samples {
+                let expected = format!("at most the {n} samples there are, or 0 for all of them");
+                self.require(run.batch <= n, &format!("descent[{k}].batch"), &expected, run.batch);
+            }
+            if let Some(distance) = run.stop_distance {
+                self.require_positive(&format!("descent[{k}].stop_distance"), distance);
+            }
         }
     }
 

@@ -45,6 +45,7 @@ pub fn embedded() -> &'static [Embedded] {
         "many-breakpoints",
         "iris-classification",
         "stiff",
+        "gd-versus-flow",
         "residual",
         "graph-conv",
         "graph-readout",

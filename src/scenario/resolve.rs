@@ -174,7 +174,7 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
     report.initial(&spec.initial);
     report.flow(&spec.flow);
     report.save(&spec.save, horizon(&spec.flow.until));
-    report.descent(&spec.descent);
+    report.descent(&spec.descent, data.as_ref().map(Data::n_samples));
     report.ntk(&spec.ntk);
     let theta0 = build_theta0(&mut report, &spec, network.as_ref(), folder, &mut files);
     if let (Some(network), Some(data), true) = (&network, &data, spec.ntk.track) {

@@ -237,13 +237,46 @@ impl Default for NtkSpec {
 }
 
 /// A run of discrete gradient descent.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DescentRun {
     /// Step size η.
     pub step: f64,
     /// Number of steps.
     pub steps: usize,
+    /// β of heavy-ball momentum, v ← βv − η∇L and θ ← θ + v; 0 by default.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Samples per mini-batch; 0, the default, takes all of them.
+    #[serde(default)]
+    pub batch: usize,
+    /// Seed of the order in which mini-batches visit the samples, 0 by default.
+    #[serde(default)]
+    pub seed: u64,
+    /// The run ends where it is further than this from the flow; by default nowhere.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub stop_distance: Option<f64>,
+    /// Every so many iterates one is recorded; 0, the default, records at most a thousand.
+    #[serde(default)]
+    pub every: usize,
+}
+
+impl DescentRun {
+    /// Flow time that passes with one step: η, or η/(1 − β) with momentum, whose steps add up to that much.
+    pub fn time_step(&self) -> f64 {
+        self.step / (1.0 - self.momentum)
+    }
+
+    /// Whether it is plain gradient descent, Euler's method for the flow.
+    pub fn is_plain(&self) -> bool {
+        self.momentum == 0.0 && self.batch == 0
+    }
+
+    /// Iterates from one record to the next.
+    pub fn stride(&self) -> usize {
+        const MOST_RECORDS: usize = 1000;
+        if self.every > 0 { self.every } else { self.steps.div_ceil(MOST_RECORDS) }
+    }
 }
 
 /// When θ is saved; at most one is given, and the end is saved always. With none, the start is saved too.

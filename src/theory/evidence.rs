@@ -7,7 +7,7 @@ use crate::flow::FlowField;
 use crate::observe::{EventRow, Row, Sink};
 use crate::ode::{NonFinite, PiecewiseField};
 use crate::scenario::{Plan, Problem, SavePlan, Stop};
-use crate::simulate::{Simulated, simulate, simulate_watched};
+use crate::simulate::{Simulated, Watch, simulate, simulate_beside};
 use crate::vector::norm;
 use std::io;
 
@@ -45,7 +45,7 @@ impl<'a> Evidence<'a> {
         let field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
         let mut witness = Witness::new(field, problem.data.n_targets(), plan.track_ntk);
         let mut kept = Kept { sink, rows: Vec::new(), events: Vec::new(), saved: Vec::new() };
-        let run = simulate_watched(problem, plan, n_threads, &mut kept, interrupted, &mut witness);
+        let run = simulate_beside(problem, plan, n_threads, Watch { sink: &mut kept, interrupted }, &mut witness);
         let Kept { rows, events, saved, .. } = kept;
         Self { problem, plan, n_threads, interrupted, run, rows, events, saved, witness }
     }
