@@ -18,6 +18,7 @@
 //! - [`ntk`] computes the Gram matrix G = J Jᵀ without J, its extreme eigenvalues and their resolution, and λ₀.
 //! - [`observe`] turns a run into rows, checks identities, and counts events.
 //! - [`simulate`](mod@simulate) runs a scenario in one call.
+//! - [`sweep`] runs a grid of scenarios side by side into one table, and goes on where it was stopped.
 //!
 //! The mathematics, with all constants and with what event location does not find, is in `docs/mathematics.md`; who may name whom is
 //! in `ARCHITECTURE.md`.
@@ -52,6 +53,7 @@ pub mod ode;
 pub mod record;
 pub mod scenario;
 pub mod simulate;
+pub mod sweep;
 pub mod vector;
 
 /// Keeps the Rust code in the README compiling.

@@ -20,6 +20,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("record", &["net", "ntk", "observe", "ode", "scenario", "simulate"]),
     ("report", &["record"]),
     ("theory", &["data", "descent", "flow", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"]),
+    ("sweep", &["record", "scenario", "simulate"]),
     ("simulate", &["data", "flow", "loss", "net", "ntk", "observe", "ode", "scenario", "vector"]),
 ];
 

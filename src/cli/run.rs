@@ -93,7 +93,7 @@ impl Run {
 }
 
 /// A flag that the first Ctrl-C sets; the second ends the program.
-fn on_interrupt(common: &Common) -> Arc<AtomicBool> {
+pub(super) fn on_interrupt(common: &Common) -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
     let quiet = common.quiet;

@@ -163,7 +163,7 @@ fn units(count: usize) -> String {
 }
 
 /// Five significant digits.
-fn number(value: Option<f64>) -> String {
+pub(super) fn number(value: Option<f64>) -> String {
     let Some(x) = value else { return "-".to_owned() };
     let size = x.abs();
     if x == 0.0 {
