@@ -19,6 +19,7 @@
 //! - [`observe`] turns a run into rows, checks identities, and counts events.
 //! - [`descent`] follows discrete gradient descent beside the flow, and measures how far apart they are.
 //! - [`simulate`](mod@simulate) runs a scenario in one call.
+//! - [`sweep`] runs a grid of scenarios side by side into one table, and goes on where it was stopped.
 //! - [`theory`] judges a run claim by claim.
 //!
 //! The mathematics, with all constants and with what event location does not find, is in `docs/mathematics.md`; who may name whom is
@@ -55,6 +56,7 @@ pub mod ode;
 pub mod record;
 pub mod scenario;
 pub mod simulate;
+pub mod sweep;
 pub mod theory;
 pub mod vector;
 

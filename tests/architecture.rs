@@ -23,6 +23,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "theory",
         &["data", "descent", "flow", "logistic", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"],
     ),
+    ("sweep", &["record", "scenario", "simulate"]),
     ("simulate", &["data", "flow", "loss", "net", "ntk", "observe", "ode", "scenario", "vector"]),
 ];
 

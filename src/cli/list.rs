@@ -1,13 +1,13 @@
-//! `gradflow list`: the embedded scenarios.
+//! `gradflow list`: the embedded scenarios and plans.
 
 use super::exit::Exit;
 use super::{CliError, Common};
 use clap::Args;
-use gradflow::scenario::embedded;
+use gradflow::scenario::{embedded, embedded_plans};
 use serde::Serialize;
 use std::io::Write;
 
-/// List the embedded scenarios, one line each
+/// List the embedded scenarios and plans of sweeps, one line each
 #[derive(Debug, Args)]
 pub(super) struct List {}
 
@@ -19,7 +19,8 @@ struct Line {
 
 impl List {
     pub fn run(&self, common: &Common) -> Result<Exit, CliError> {
-        let lines: Vec<Line> = embedded().iter().map(|e| Line { name: e.name, description: e.description() }).collect();
+        let all = embedded().iter().chain(embedded_plans());
+        let lines: Vec<Line> = all.map(|e| Line { name: e.name, description: e.description() }).collect();
         let mut out = std::io::stdout().lock();
         if common.json {
             serde_json::to_writer(&mut out, &lines).map_err(std::io::Error::from)?;

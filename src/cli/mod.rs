@@ -11,12 +11,14 @@ mod progress;
 mod run;
 mod show;
 mod summary;
+mod sweep;
 mod verify;
 
 use self::exit::Exit;
 use clap::{Args, Parser, Subcommand};
 use gradflow::record::RecordError;
 use gradflow::scenario::{Scenario, ScenarioError};
+use gradflow::sweep::SweepError;
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode, ThemeCharacters, ThemeStyles,
 };
@@ -46,6 +48,7 @@ enum Command {
     Check(check::Check),
     List(list::List),
     Show(show::Show),
+    Sweep(sweep::Sweep),
 }
 
 /// Flags that every command takes.
@@ -83,9 +86,15 @@ enum CliError {
     /// The scenario is at fault.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    /// A plan, or one of the scenarios it makes, is at fault.
+    #[error(transparent)]
+    Plan(ScenarioError),
     /// A run directory cannot be made or read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A sweep cannot be run or merged.
+    #[error(transparent)]
+    Sweep(SweepError),
     /// A run has ended but its record could not be completed.
     #[error("the record is incomplete: {0}")]
     Lost(#[source] RecordError),
@@ -130,8 +139,19 @@ pub fn main() -> ExitCode {
             eprintln!("  hint: {}", descent_hint(&error));
             Exit::BadInput
         }
+        Err(CliError::Sweep(error)) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = error.hint() {
+                eprintln!("  hint: {hint}");
+            }
+            if matches!(error, SweepError::Lost { .. }) { Exit::Stopped } else { Exit::BadInput }
+        }
         Err(CliError::Scenario(error)) => {
-            report(&error);
+            report(&error, "scenario");
+            Exit::BadInput
+        }
+        Err(CliError::Plan(error)) => {
+            report(&error, "plan");
             Exit::BadInput
         }
     }
@@ -163,6 +183,18 @@ fn dispatch(command: &Command, common: &Common) -> Result<Exit, CliError> {
         Command::Check(check) => check.run(common),
         Command::List(list) => list.run(common),
         Command::Show(show) => show.run(common),
+        Command::Sweep(sweep) => sweep.run(common),
+    }
+}
+
+impl From<SweepError> for CliError {
+    /// Faults of a plan are shown like those of a scenario, troubles with folders like those of a record.
+    fn from(error: SweepError) -> Self {
+        match error {
+            SweepError::Plan(error) => Self::Plan(error),
+            SweepError::Record(error) => Self::Record(error),
+            error => Self::Sweep(error),
+        }
     }
 }
 
@@ -173,14 +205,14 @@ impl Overrides {
 }
 
 /// Writes an error to stderr; every fault with its source line.
-fn report(error: &ScenarioError) {
+fn report(error: &ScenarioError, what: &str) {
     match error {
         ScenarioError::Faults(faults) => {
             for fault in faults {
                 show(fault);
             }
             let plural = if faults.len() == 1 { "fault" } else { "faults" };
-            eprintln!("{} {plural} in the scenario", faults.len());
+            eprintln!("{} {plural} in the {what}", faults.len());
         }
         other => show(other),
     }

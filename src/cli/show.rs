@@ -3,13 +3,13 @@
 use super::exit::Exit;
 use super::{CliError, Common, Overrides};
 use clap::Args;
-use gradflow::scenario::open;
+use gradflow::scenario::{Source, embedded_plans, open};
 use std::io::Write;
 
 /// Print a scenario, with overrides applied
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The name of an embedded scenario, or a RON file
+    /// The name of an embedded scenario or plan, or a RON file
     name: String,
     /// Print it with every default written out
     #[arg(long)]
@@ -23,7 +23,11 @@ impl Show {
         let text = if self.resolved {
             self.overrides.load(&self.name)?.archive.text
         } else {
-            let (mut source, _) = open(&self.name)?;
+            let plan = embedded_plans().iter().find(|plan| plan.name == self.name);
+            let mut source = match plan {
+                Some(plan) => Source::new(plan.name, plan.text),
+                None => open(&self.name)?.0,
+            };
             for argument in &self.overrides.set {
                 source.apply(argument)?;
             }

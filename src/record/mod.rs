@@ -28,7 +28,8 @@ pub use summary::{
 };
 pub use table::{Direction, EventRecord, EventWord, LimitSide, TrajectoryRecord};
 pub use verify::{VerifyRecord, VerifyRow};
-pub use writer::{RunWriter, default_folder};
+pub(crate) use writer::Table;
+pub use writer::{RunWriter, default_folder, folder_under};
 
 /// Names of the files in a run directory.
 pub mod file {

@@ -31,9 +31,17 @@ const BUFFER: usize = 1 << 16;
 /// # Errors
 /// [`RecordError::FolderName`] when the name would lead elsewhere.
 pub fn default_folder(name: &str) -> Result<PathBuf, RecordError> {
+    folder_under("runs", name)
+}
+
+/// The same under another folder.
+///
+/// # Errors
+/// [`RecordError::FolderName`] when the name would lead elsewhere.
+pub fn folder_under(parent: &str, name: &str) -> Result<PathBuf, RecordError> {
     let mut parts = Path::new(name).components();
     match (parts.next(), parts.next()) {
-        (Some(Component::Normal(part)), None) if part == name => Ok(Path::new("runs").join(name)),
+        (Some(Component::Normal(part)), None) if part == name => Ok(Path::new(parent).join(name)),
         _ => Err(RecordError::FolderName(name.to_owned())),
     }
 }
@@ -191,14 +199,14 @@ impl Sink for RunWriter {
 
 /// A CSV file that grows in whole lines.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     path: PathBuf,
     writer: csv::Writer<File>,
     n_pending: usize,
 }
 
 impl Table {
-    pub(super) fn create(path: PathBuf, columns: &[&str]) -> Result<Self, RecordError> {
+    pub fn create(path: PathBuf, columns: &[&str]) -> Result<Self, RecordError> {
         let file = File::create(&path).map_err(RecordError::io("create", &path))?;
         let mut writer = WriterBuilder::new().has_headers(false).buffer_capacity(BUFFER).from_writer(file);
         writer.write_record(columns).map_err(io::Error::from).map_err(RecordError::io("write", &path))?;
@@ -206,13 +214,13 @@ impl Table {
         Ok(Self { path, writer, n_pending: 0 })
     }
 
-    pub(super) fn push(&mut self, row: &impl Serialize) -> io::Result<()> {
+    pub fn push(&mut self, row: &impl Serialize) -> io::Result<()> {
         self.writer.serialize(row).map_err(|error| named(&self.path, &io::Error::from(error)))?;
         self.n_pending += 1;
         if self.n_pending >= FLUSH_EVERY { self.flush() } else { Ok(()) }
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         self.n_pending = 0;
         self.writer.flush().map_err(|error| named(&self.path, &error))
     }

@@ -8,7 +8,7 @@ use super::spec::{DataSpec, DescentRun, FlowSpec, InitialSpec, NetworkSpec, NtkS
 use std::fmt::Display;
 
 /// Collects faults and finds their places.
-pub(super) struct Report<'a> {
+pub(crate) struct Report<'a> {
     pub source: &'a Source,
     pub tree: &'a Node,
     /// Paths whose values are known to be wrong already.

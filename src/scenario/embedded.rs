@@ -1,6 +1,6 @@
-//! The scenarios that come with the program.
+//! The scenarios that come with the program, and plans to sweep them.
 
-/// A scenario of the program itself.
+/// A scenario or a plan of the program itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedded {
     /// Name on the command line.
@@ -19,6 +19,16 @@ impl Embedded {
 macro_rules! scenarios {
     ($($name:literal),* $(,)?) => {
         &[$(Embedded { name: $name, text: include_str!(concat!("../../scenarios/", $name, ".ron")) }),*]
+    };
+    // The published experiments have a folder of their own.
+    ($($name:literal,)* paper: $($paper:literal),* $(,)?) => {
+        &[
+            $(Embedded { name: $name, text: include_str!(concat!("../../scenarios/", $name, ".ron")) },)*
+            $(Embedded {
+                name: concat!("paper-", $paper),
+                text: include_str!(concat!("../../scenarios/paper/", $paper, ".ron")),
+            }),*
+        ]
     };
 }
 
@@ -58,7 +68,13 @@ pub fn embedded() -> &'static [Embedded] {
         "mobile-net",
         "siamese",
         "polynomial",
+        paper: "dnn", "resnet", "gcn", "dnn-small", "resnet-small", "gcn-small",
     ]
+}
+
+/// All embedded plans of sweeps.
+pub fn embedded_plans() -> &'static [Embedded] {
+    scenarios![paper: "dnn-sweep", "resnet-sweep", "gcn-sweep"]
 }
 
 /// A data file that embedded scenarios name.

@@ -3,6 +3,7 @@
 //! A [`Fault`] is one mistake with its place; a [`ScenarioError`] is why a scenario cannot be run, which for a readable
 //! file means *all* its faults. Both are plain text through `Display` and show the source line through `miette`.
 
+use super::embedded::embedded_plans;
 use crate::data::DataError;
 use crate::loss::TargetError;
 use crate::net::ActivationError;
@@ -134,6 +135,17 @@ pub enum FaultKind {
         /// The choices.
         known: Vec<String>,
     },
+    /// An axis of a sweep leads nowhere in its base.
+    #[error(transparent)]
+    Axis(OverrideFault),
+    /// The base of a sweep is neither a file nor an embedded scenario.
+    #[error("`{name}` is neither a file beside the plan nor an embedded scenario")]
+    UnknownBase {
+        /// As typed.
+        name: String,
+        /// The most similar embedded one.
+        nearest: Option<&'static str>,
+    },
     /// A field given twice.
     #[error("field `{0}` is given twice")]
     Duplicate(String),
@@ -224,6 +236,7 @@ impl FaultKind {
             Self::UnknownField { name, known } | Self::UnknownVariant { name, known } => did_you_mean(name, known),
             Self::Column { name, known, .. } => did_you_mean(name, known),
             Self::Value { hint, .. } => hint.map(str::to_owned),
+            Self::UnknownBase { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::ParameterCount { .. } => {
                 Some("layer by layer W row-major (out × in), then b, then the layer's slope if Prelu".to_owned())
             }
@@ -298,6 +311,9 @@ impl Fault {
 impl Diagnostic for ScenarioError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match self {
+            Self::UnknownName { name, .. } if embedded_plans().iter().any(|plan| plan.name == name) => {
+                Some(Box::new(format!("`{name}` is a plan: gradflow sweep {name}")))
+            }
             Self::UnknownName { nearest: Some(nearest), .. } => Some(Box::new(format!("did you mean `{nearest}`?"))),
             Self::UnknownName { nearest: None, .. } => Some(Box::new("`gradflow list` shows the embedded ones")),
             Self::Override { .. } => Some(Box::new("for example --set flow.rtol=1e-9")),
@@ -307,7 +323,7 @@ impl Diagnostic for ScenarioError {
 }
 
 /// The candidate most similar to `name`, if it is similar at all.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = candidates.into_iter().map(|c| (strsim::jaro_winkler(&name.to_lowercase(), &c.to_lowercase()), c));
     scored.filter(|&(score, _)| score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
 }

@@ -19,8 +19,11 @@ pub mod source;
 pub mod spec;
 
 pub use archive::Archive;
-pub use embedded::{Embedded, embedded};
+pub(crate) use check::Report;
+pub use embedded::{Embedded, embedded, embedded_plans};
+pub(crate) use fault::nearest;
 pub use fault::{Fault, FaultKind, OverrideFault, Place, ScenarioError};
+pub(crate) use parse::{Parsed, parse};
 pub use read::Folder;
 pub use resolve::{Plan, Problem, SavePlan, Sizes};
 pub use source::Source;

@@ -1,4 +1,4 @@
-//! Text → [`Spec`], with every fault of names and types at once.
+//! Text → [`Spec`](super::Spec) or another type, with every fault of names and types at once.
 //!
 //! `ron` stops at the first fault. So the fault is noted, the field that holds it is blanked out (which moves no other
 //! byte), and the text is parsed again, until it parses. Faults that only follow from a blanked field are not told.
@@ -6,15 +6,16 @@
 use super::fault::{Fault, FaultKind, nearest};
 use super::scan::{Node, Step, scan};
 use super::source::{Source, describe, shorten};
-use super::spec::{REQUIRED, Spec};
+use super::spec::REQUIRED;
 use ron::error::{Error, SpannedError};
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 
 /// What could be parsed.
 #[derive(Debug)]
-pub(super) struct Parsed {
+pub(crate) struct Parsed<T> {
     /// The fields that have no fault of name or type.
-    pub spec: Spec,
+    pub spec: T,
     /// The shape of the text without the blanked fields.
     pub tree: Node,
     /// Paths of the blanked fields.
@@ -27,7 +28,7 @@ pub(super) struct Parsed {
 ///
 /// # Errors
 /// The faults, when so much is wrong that nothing is left to check.
-pub(super) fn parse(source: &Source) -> Result<Parsed, Vec<Fault>> {
+pub(crate) fn parse<T: DeserializeOwned>(source: &Source) -> Result<Parsed<T>, Vec<Fault>> {
     let mut recovery = Recovery { source, text: source.text().to_owned(), blanked: Vec::new(), faults: Vec::new() };
     loop {
         let tree = match scan(&recovery.text) {

@@ -8,7 +8,7 @@ use super::build::{RawData, build};
 use super::check::Report;
 use super::fault::{Fault, FaultKind};
 use super::nested::Nested;
-use super::parse::parse;
+use super::parse::{Parsed, parse};
 use super::read::{Folder, Table, read_bytes, read_csv, read_npy};
 use super::source::Source;
 use super::spec::{ActivationSpec, DataSpec, InitialSpec, LossSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
@@ -137,7 +137,7 @@ impl Sizes {
 
 /// Parses, checks and builds.
 pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<Fault>> {
-    let parsed = parse(source)?;
+    let parsed: Parsed<Spec> = parse(source)?;
     let mut spec = parsed.spec;
     let mut report = Report { source, tree: &parsed.tree, blanked: &parsed.blanked, faults: parsed.faults };
     let missing: Vec<String> = REQUIRED_SECTIONS

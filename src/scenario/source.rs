@@ -112,7 +112,7 @@ impl Source {
     }
 
     /// A fault at some bytes of the text.
-    pub(super) fn fault(&self, path: impl Into<String>, span: Range<usize>, kind: FaultKind) -> Fault {
+    pub(crate) fn fault(&self, path: impl Into<String>, span: Range<usize>, kind: FaultKind) -> Fault {
         let typed_in = self.overrides.iter().rev().find(|o| o.span.start <= span.start && span.end <= o.span.end);
         let place = match typed_in {
             Some(applied) => Place::Override(applied.argument.clone()),

@@ -317,6 +317,7 @@ pub(super) const REQUIRED: &[(&str, &[&str])] = &[
     ("BlockSpec", &["channels"]),
     ("PiecewisePolynomial", &["breakpoints", "pieces"]),
     ("DescentRun", &["step", "steps"]),
+    ("Axis", &["key", "values"]),
 ];
 
 /// Top-level sections without a default.
