@@ -4,6 +4,7 @@
 //! Conservation for positively homogeneous σ: for each hidden unit ‖incoming weights‖² + bias² − ‖outgoing weights‖² is constant,
 //! through crossings and slides; see [`crate::net::conserved`] for shared weights and for units without such a law.
 
+use super::rows::ConservedRow;
 use crate::net::{Law, Network, NoLaw, laws, no_law};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
@@ -16,8 +17,23 @@ pub struct Identities {
     loss_initial: f64,
     laws: Vec<Law>,
     conserved_initial: Vec<f64>,
+    /// Value and largest change of each conserved quantity so far.
+    conserved: Vec<(f64, f64)>,
     dissipated: f64,
     report: IdentityReport,
+}
+
+/// How well the identities hold at the end of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct IdentityPoint {
+    /// |L(0) − L(t) − ∫‖∇L‖²| / L(0); 0 when L(0) = 0.
+    pub energy_defect: f64,
+    /// Largest change of a conserved quantity, relative to the largest one at the start; `None` when there is none.
+    pub conservation_drift: Option<f64>,
+    /// ‖θ − θ₀‖.
+    pub displacement: f64,
+    /// ‖θ − θ₀‖² / (t·(L(0) − L(t))); `None` as long as the loss has not fallen beyond rounding.
+    pub displacement_ratio: Option<f64>,
 }
 
 /// How well the identities hold.
@@ -54,33 +70,64 @@ impl Identities {
             displacement_worst_ratio: 0.0,
             displacement: 0.0,
         };
-        Self { theta_initial: theta.to_vec(), loss_initial: loss, laws, conserved_initial, dissipated: 0.0, report }
+        Self {
+            theta_initial: theta.to_vec(),
+            loss_initial: loss,
+            laws,
+            conserved: conserved_initial.iter().map(|&c| (c, 0.0)).collect(),
+            conserved_initial,
+            dissipated: 0.0,
+            report,
+        }
     }
 
     /// Checks at the end of a step over which ∫‖∇L‖² grew by `dissipated`.
-    pub fn check(&mut self, t: f64, theta: &[f64], loss: f64, dissipated: f64) {
+    pub fn check(&mut self, t: f64, theta: &[f64], loss: f64, dissipated: f64) -> IdentityPoint {
         self.dissipated += dissipated;
         let decrease = self.loss_initial - loss;
         let report = &mut self.report;
+        let mut energy_defect = 0.0;
         if self.loss_initial > 0.0 {
-            let defect = (decrease - self.dissipated).abs() / self.loss_initial;
-            report.energy_defect = report.energy_defect.max(defect);
+            energy_defect = (decrease - self.dissipated).abs() / self.loss_initial;
+            report.energy_defect = report.energy_defect.max(energy_defect);
         }
-        if let Some(drift) = &mut report.conservation_drift {
+        let conservation_drift = report.conservation_drift.as_mut().map(|drift| {
             let scale = self.conserved_initial.iter().fold(1e-300, |m: f64, c| m.max(c.abs()));
-            let changes = self.laws.iter().zip(&self.conserved_initial).map(|(law, c)| (law.value(theta) - c).abs());
-            *drift = drift.max(changes.fold(0.0, f64::max) / scale);
-        }
+            let mut largest = 0.0_f64;
+            for ((law, initial), (last, largest_change)) in
+                self.laws.iter().zip(&self.conserved_initial).zip(&mut self.conserved)
+            {
+                *last = law.value(theta);
+                let change = (*last - initial).abs();
+                *largest_change = largest_change.max(change);
+                largest = largest.max(change);
+            }
+            *drift = drift.max(largest / scale);
+            largest / scale
+        });
         let squared: f64 = theta.iter().zip(&self.theta_initial).map(|(a, b)| (a - b) * (a - b)).sum();
         report.displacement = squared.sqrt();
         // L(0) − L(t) is a difference of nearly equal numbers at first; below this it is rounding.
         let rounding = 1e-13 * self.loss_initial;
-        if t > 0.0 && decrease > 1e3 * rounding {
-            report.displacement_worst_ratio = report.displacement_worst_ratio.max(squared / (t * decrease));
-        }
+        let displacement_ratio = (t > 0.0 && decrease > 1e3 * rounding).then(|| squared / (t * decrease));
+        report.displacement_worst_ratio = report.displacement_worst_ratio.max(displacement_ratio.unwrap_or(0.0));
         if squared > t * (decrease.max(0.0) * (1.0 + DISPLACEMENT_TOL) + rounding) {
             report.displacement_bound_ok = false;
         }
+        IdentityPoint { energy_defect, conservation_drift, displacement: report.displacement, displacement_ratio }
+    }
+
+    /// The conserved quantities, one by one.
+    pub fn conserved(&self) -> Vec<ConservedRow> {
+        let initial = self.conserved_initial.iter();
+        let row = |((law, &initial), &(last, largest_change)): ((&Law, &f64), &(f64, f64))| ConservedRow {
+            layer: law.layer,
+            channel: law.channel,
+            initial,
+            last,
+            largest_change,
+        };
+        self.laws.iter().zip(initial).zip(&self.conserved).map(row).collect()
     }
 
     /// The result so far.

@@ -20,7 +20,10 @@ pub use summary::{
     AuditSummary, BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
     Status, Summary, Tolerances, WorkSummary,
 };
-pub use table::{Direction, EventRecord, EventWord, LimitSide, TrajectoryRecord};
+pub use table::{
+    ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
+    TrajectoryRecord,
+};
 pub use writer::{RunWriter, default_folder};
 
 /// Names of the files in a run directory.
@@ -37,6 +40,16 @@ pub mod file {
     pub const THETA_TIMES: &str = "theta_times.csv";
     /// The resolved scenario.
     pub const SCENARIO: &str = "scenario.ron";
+    /// One line per accepted step: its length, what limited it, and the identities at its end.
+    pub const STEPS: &str = "steps.csv";
+    /// All eigenvalues of G at chosen times.
+    pub const SPECTRUM: &str = "spectrum.csv";
+    /// θ along the path, K × P, K at most 257.
+    pub const PATH: &str = "path.npy";
+    /// Steps and times of those points.
+    pub const PATH_TIMES: &str = "path_times.csv";
+    /// The conserved quantities, one per line.
+    pub const CONSERVED: &str = "conserved.csv";
     /// Discrete gradient descent against the flow.
     pub const DESCENT: &str = "descent.csv";
     /// The page made from all of these.
