@@ -17,6 +17,7 @@
 //! - [`flow`] joins the two: θ̇ = −∇L(θ) as a piecewise field, sliding units included.
 //! - [`ntk`] computes the Gram matrix G = J Jᵀ without J, its extreme eigenvalues and their resolution, and λ₀.
 //! - [`observe`] turns a run into rows, checks identities, and counts events.
+//! - [`record`] writes and reads run directories; [`report`] makes pages and figures from them alone.
 //! - [`simulate`](mod@simulate) runs a scenario in one call.
 //!
 //! The mathematics, with all constants and with what event location does not find, is in `docs/mathematics.md`; who may name whom is
@@ -50,6 +51,7 @@ pub mod ntk;
 pub mod observe;
 pub mod ode;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod simulate;
 pub mod vector;

@@ -7,6 +7,7 @@ mod events;
 mod exit;
 mod list;
 mod progress;
+mod report;
 mod run;
 mod show;
 mod summary;
@@ -14,6 +15,7 @@ mod summary;
 use self::exit::Exit;
 use clap::{Args, Parser, Subcommand};
 use gradflow::record::RecordError;
+use gradflow::report::ReportError;
 use gradflow::scenario::{Scenario, ScenarioError};
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode, ThemeCharacters, ThemeStyles,
@@ -39,6 +41,7 @@ struct Cli {
 enum Command {
     Run(run::Run),
     Events(events::Events),
+    Report(report::Report),
     Check(check::Check),
     List(list::List),
     Show(show::Show),
@@ -82,12 +85,24 @@ enum CliError {
     /// A run directory cannot be made or read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A report cannot be made.
+    #[error(transparent)]
+    Report(ReportError),
     /// A run has ended but its record could not be completed.
     #[error("the record is incomplete: {0}")]
     Lost(#[source] RecordError),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+impl From<ReportError> for CliError {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Record(error) => Self::Record(error),
+            other => Self::Report(other),
+        }
+    }
 }
 
 /// Runs the program and gives its exit code.
@@ -104,6 +119,11 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         // A reader such as `head` that has seen enough is no fault.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(CliError::Report(error)) => {
+            eprintln!("error: {error}");
+            eprintln!("  hint: choose a file or folder that can be written with --out or --figures");
+            Exit::BadInput
+        }
         Err(error @ (CliError::Output(_) | CliError::Lost(_))) => {
             eprintln!("error: {error}");
             Exit::Stopped
@@ -134,6 +154,7 @@ fn dispatch(command: &Command, common: &Common) -> Result<Exit, CliError> {
     match command {
         Command::Run(run) => run.run(common),
         Command::Events(events) => events.run(common),
+        Command::Report(report) => report.run(common),
         Command::Check(check) => check.run(common),
         Command::List(list) => list.run(common),
         Command::Show(show) => show.run(common),

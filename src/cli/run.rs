@@ -5,6 +5,7 @@ use super::progress::Progress;
 use super::{CliError, Common, Overrides, summary};
 use clap::Args;
 use gradflow::record::{AuditSummary, RunWriter, Status, Summary, default_folder};
+use gradflow::report::write_run;
 use gradflow::scenario::Scenario;
 use gradflow::simulate::{Simulated, audit, simulate};
 use std::io::Write;
@@ -30,6 +31,9 @@ pub(super) struct Run {
     /// Repeat the run and check every switching surface again at N random times
     #[arg(long, value_name = "N")]
     audit: Option<usize>,
+    /// Do not make report.html
+    #[arg(long)]
+    no_report: bool,
     #[command(flatten)]
     overrides: Overrides,
 }
@@ -54,6 +58,13 @@ impl Run {
         if let Some(n_times) = self.audit {
             self.check_again(&scenario, &run, n_times, &mut summary, common);
             summary.write(&folder).map_err(CliError::Lost)?;
+        }
+        if !self.no_report
+            && let Err(error) = write_run(&folder)
+            && !common.quiet
+        {
+            // The record is whole; the page can be made again from it.
+            eprintln!("warning: no report: {error}");
         }
         let mut out = std::io::stdout().lock();
         if common.json {

@@ -7,15 +7,19 @@
 //! e^{−λ₀t}‖r_0‖ with λ₀ the minimum *so far*; when it ends the column is rewritten with the λ₀ of the whole run. Rows reach the
 //! file system in whole lines, θ row by row, so that a crash leaves readable files.
 
+mod beside;
 mod error;
 mod npy;
 mod run;
+mod setting;
 mod summary;
 mod table;
 mod writer;
 
+pub use beside::{DescentRecord, ModifiedFlowRecord, SharpnessRecord, Sweep, VerifiedClaim};
 pub use error::RecordError;
 pub use run::{Rows, Run, SavedTheta};
+pub use setting::{FunctionCurve, Setting};
 pub use summary::{
     AuditSummary, BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
     Status, Summary, Tolerances, WorkSummary,
@@ -52,6 +56,14 @@ pub mod file {
     pub const CONSERVED: &str = "conserved.csv";
     /// Discrete gradient descent against the flow.
     pub const DESCENT: &str = "descent.csv";
+    /// Sharpness along the flow.
+    pub const SHARPNESS: &str = "sharpness.csv";
+    /// The modified flow of discrete gradient descent.
+    pub const MODIFIED_FLOW: &str = "modified_flow.csv";
+    /// Claims of the theory with their verdicts.
+    pub const VERIFIED: &str = "verify.json";
+    /// The cells of a sweep.
+    pub const SWEEP: &str = "sweep.csv";
     /// The page made from all of these.
     pub const REPORT: &str = "report.html";
 }
