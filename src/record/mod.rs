@@ -60,6 +60,8 @@ pub mod file {
     pub const SHARPNESS: &str = "sharpness.csv";
     /// The modified flow of discrete gradient descent.
     pub const MODIFIED_FLOW: &str = "modified_flow.csv";
+    /// Summary of a comparison with gradient descent.
+    pub const COMPARED: &str = "compare.json";
     /// Claims of the theory with their verdicts.
     pub const VERIFIED: &str = "verify.json";
     /// The cells of a sweep.

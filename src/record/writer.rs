@@ -70,7 +70,17 @@ impl RunWriter {
         let summary = running(scenario);
         // First of all, so that the folder is known as a run from now on.
         summary.write(folder)?;
-        for stale in [file::DESCENT, file::REPORT, file::PATH, file::PATH_TIMES, file::CONSERVED] {
+        for stale in [
+            file::DESCENT,
+            file::SHARPNESS,
+            file::MODIFIED_FLOW,
+            file::COMPARED,
+            file::VERIFIED,
+            file::REPORT,
+            file::PATH,
+            file::PATH_TIMES,
+            file::CONSERVED,
+        ] {
             let path = folder.join(stale);
             if path.exists() {
                 fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;

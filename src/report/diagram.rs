@@ -17,11 +17,13 @@ pub fn network(widths: &[usize]) -> String {
     } else {
         widths.iter().copied().map(Some).collect()
     };
-    let (gap, height) = (62.0, 150.0);
+    let tallest = columns.iter().flatten().map(|&n| n.min(MOST_DOTS)).max().unwrap_or(1) as f64;
+    let (gap, middle) = (62.0, 8.5 * tallest + 6.0);
+    let height = 2.0 * middle + 36.0;
     let width = gap * columns.len() as f64;
     let x = |column: usize| gap * (column as f64 + 0.5);
     let dots = |n: usize| n.min(MOST_DOTS);
-    let y = |k: usize, n: usize| 62.0 + (k as f64 - (dots(n) as f64 - 1.0) / 2.0) * 17.0;
+    let y = |k: usize, n: usize| middle + (k as f64 - (dots(n) as f64 - 1.0) / 2.0) * 17.0;
     let text: Vec<String> = widths.iter().map(ToString::to_string).collect();
     let mut out = format!(
         "<svg class=\"network\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"network with widths {}\">\n",
@@ -38,14 +40,14 @@ pub fn network(widths: &[usize]) -> String {
     }
     for (k, column) in columns.iter().enumerate() {
         let Some(n) = *column else {
-            let _ = write!(out, "<text x=\"{}\" y=\"66\">…</text>", x(k));
+            let _ = write!(out, "<text x=\"{}\" y=\"{}\">…</text>", x(k), middle + 4.0);
             continue;
         };
         for i in 0..dots(n) {
             let _ = write!(out, "<circle cx=\"{}\" cy=\"{}\" r=\"5\"/>", x(k), y(i, n));
         }
         if n > MOST_DOTS {
-            let _ = write!(out, "<text x=\"{}\" y=\"{}\">⋮</text>", x(k), y(MOST_DOTS, n) + 4.0);
+            let _ = write!(out, "<text x=\"{}\" y=\"{}\">⋮</text>", x(k), y(MOST_DOTS, n) + 2.0);
         }
         let role = if k == 0 {
             "in"
@@ -54,7 +56,7 @@ pub fn network(widths: &[usize]) -> String {
         } else {
             "hidden"
         };
-        let _ = write!(out, "<text x=\"{}\" y=\"144\">{n} {role}</text>", x(k));
+        let _ = write!(out, "<text x=\"{}\" y=\"{}\">{n} {role}</text>", x(k), height - 6.0);
     }
     out + "\n</svg>\n"
 }

@@ -161,6 +161,26 @@ fn nice(step: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= step * (1.0 - 1e-12)).unwrap_or(10.0 * power)
 }
 
+/// Where a legend hides least: the corner with the fewest points.
+fn emptiest_corner<'a>(
+    points: impl Iterator<Item = &'a (f64, f64)>,
+    x: &Range<f64>,
+    y: &Range<f64>,
+) -> SeriesLabelPosition {
+    use SeriesLabelPosition::{LowerLeft, LowerRight, UpperLeft, UpperRight};
+    let mut counts = [0_usize; 4];
+    for point in points {
+        let across = (point.0 - x.start) / (x.end - x.start);
+        let up = (point.1 - y.start) / (y.end - y.start);
+        if !(0.4..=0.6).contains(&across) && !(0.4..=0.6).contains(&up) {
+            counts[2 * usize::from(up < 0.5) + usize::from(across < 0.5)] += 1;
+        }
+    }
+    let corners = [UpperRight, UpperLeft, LowerRight, LowerLeft];
+    let least = (0..4).min_by_key(|&k| counts[k]).unwrap_or(0);
+    corners.into_iter().nth(least).unwrap_or(UpperRight)
+}
+
 fn plot<B: DrawingBackend>(figure: &Figure, area: DrawingArea<B, Shift>, scale: u32) -> Result<(), String> {
     let text = |e: DrawingAreaErrorKind<B::ErrorType>| e.to_string();
     let k = scale as i32;
@@ -172,6 +192,7 @@ fn plot<B: DrawingBackend>(figure: &Figure, area: DrawingArea<B, Shift>, scale: 
         xs.iter().zip(&ys).map(|(a, b)| Some((x.at(*a)?, y.at(*b)?))).collect()
     };
     let all: Vec<(&Series, Vec<Option<(f64, f64)>>)> = drawn(figure).map(|s| (s, points(s))).collect();
+    let corner = emptiest_corner(all.iter().flat_map(|(_, points)| points.iter().flatten()), &x.range, &y.range);
     let mut chart = ChartBuilder::on(&area)
         .margin(12 * k)
         .caption(&figure.title, ("sans-serif", 17 * k))
@@ -222,7 +243,9 @@ fn plot<B: DrawingBackend>(figure: &Figure, area: DrawingArea<B, Shift>, scale: 
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(corner)
+        .legend_area_size(28 * k)
+        .margin(8 * k)
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(200, 200, 200))
         .label_font(("sans-serif", 12 * k))

@@ -7,9 +7,11 @@
 mod diagram;
 pub mod export;
 pub mod figure;
+mod histogram;
 mod html;
 pub mod loaded;
 mod number;
+pub mod overview;
 mod page;
 pub mod panels;
 pub mod plane;

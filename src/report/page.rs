@@ -266,7 +266,7 @@ fn links(folder: &Path) -> String {
         file::SHARPNESS,
         file::MODIFIED_FLOW,
         file::VERIFIED,
-        "compare.json",
+        file::COMPARED,
     ];
     let there = names.iter().filter(|name| folder.join(name).is_file());
     let links: Vec<String> = there.map(|name| format!("<a href=\"{name}\">{name}</a>")).collect();
@@ -397,6 +397,7 @@ fn events_data(loaded: &Loaded) -> Value {
     json!({
         "total": all.len(),
         "n": rows.len(),
+        "names": EventRecord::COLUMNS,
         "kinds": EventWord::ALL.map(EventWord::as_str),
         "slopes": slopes,
         "columns": {

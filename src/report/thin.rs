@@ -80,3 +80,70 @@ pub fn marks(events: &[EventRecord], row_of: &HashMap<Surface, usize>) -> (Vec<u
         n_groups = n_groups * 3 / 4;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Direction, EventWord};
+
+    fn event(k: usize) -> EventRecord {
+        EventRecord {
+            index: k as u64,
+            t: k as f64,
+            kind: EventWord::ALL[(k * k + k / 7) % 4],
+            layer: 1 + k % 2,
+            unit: (k * 31) % 64,
+            sample: (k * 17) % 200,
+            breakpoint: 0,
+            direction: Direction::Up,
+            rate_before: 1.0,
+            rate_after: 1.0,
+            lambda_min_before: None,
+            lambda_min_after: None,
+            loss: 1.0,
+            sliding: 0,
+        }
+    }
+
+    #[test]
+    fn marks_of_a_raster_are_few_and_stand_for_all_events() {
+        for n in [0, 1, MOST_MARKS, MOST_MARKS + 1, 100_000] {
+            let events: Vec<EventRecord> = (0..n).map(event).collect();
+            let rows = crate::report::slides::raster_rows(&events);
+            let row_of: HashMap<Surface, usize> = rows.iter().enumerate().map(|(k, s)| (*s, k)).collect();
+            let (kept, most) = marks(&events, &row_of);
+            assert!(kept.len() <= MOST_MARKS && kept.windows(2).all(|pair| pair[0] < pair[1]), "{n}: {}", kept.len());
+            assert!(kept.len() * most >= n, "{n}: {} marks for up to {most} each", kept.len());
+            for kind in EventWord::ALL {
+                let has = |all: &mut dyn Iterator<Item = EventWord>| all.any(|k| k == kind);
+                let (all, drawn) = (&mut events.iter().map(|e| e.kind), &mut kept.iter().map(|&k| events[k].kind));
+                assert_eq!(has(all), has(drawn), "{n}: {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn extremes_and_both_sides_of_events_survive_thinning() {
+        let row = |k: usize| TrajectoryRecord {
+            t: (k / 2) as f64,
+            side: if k % 2 == 0 { LimitSide::Before } else { LimitSide::After },
+            loss: 1.0,
+            residual_norm: 1.0,
+            gradient_norm: 1.0,
+            lambda_min: Some(if k == 77_777 { -5.0 } else { (k % 97) as f64 }),
+            lambda_max: None,
+            bound: None,
+            integral_bound: None,
+            rayleigh: None,
+            step: k as u64,
+            sliding: 0,
+        };
+        let rows_in: Vec<TrajectoryRecord> = (0..200_000).map(row).collect();
+        let kept = rows(&rows_in, &[|r| r.lambda_min]);
+        assert!(kept.len() <= 2 * MOST_ROWS, "{}", kept.len());
+        assert!(kept.contains(&77_777) && kept.contains(&77_776), "the lowest row and its other side");
+        assert!(kept.contains(&0) && kept.contains(&199_999));
+        assert_eq!(rows(&rows_in[..100], &[]).len(), 100);
+        assert_eq!(evenly(10, 4), [0, 3, 6, 9]);
+    }
+}

@@ -44,18 +44,28 @@
       default: return { ...base, mode: "lines", line };
     }
   };
+  // Decades of the values on a logarithmic axis: with many, only powers of ten are labelled.
+  const decades = (figure) => {
+    const values = figure.series.flatMap((s) => [...s.y].filter((v) => v > 0));
+    const [low, high] = values.reduce(([l, h], v) => [Math.min(l, v), Math.max(h, v)], [Infinity, 0]);
+    return Math.log10(high / low);
+  };
+  const spacing = (figure) => {
+    const n = figure.y.is_log ? decades(figure) : 0;
+    return n >= 1.5 ? Math.ceil(n / 7) : null;
+  };
   const axis = (a, type) => ({
     title: { text: plain(a.label), standoff: 8 }, type, zeroline: false, automargin: true, exponentformat: "power", showline: true, linecolor: "#8a8f94",
     nticks: type === "log" ? 8 : undefined, hoverformat: ".6g",
   });
   const layout = (figure) => ({
-    margin: { l: 56, r: 12, t: 10, b: 44 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { size: 12 },
+    margin: { l: 56, r: 12, t: 30, b: 44 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a8f94", activecolor: "#2f7fc1" }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { size: 12 },
     hovermode: "closest", hoverlabel: { namelength: 40, bgcolor: "#39424b", bordercolor: "#39424b" }, dragmode: "zoom",
-    showlegend: figure.series.length > 1 && figure.series.length <= 14, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
+    showlegend: figure.series.length > 1 && figure.series.length <= 14, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top", font: { size: 11 } },
     xaxis: axis(figure.x, (figure.x.is_time ? isLog : figure.x.is_log) ? "log" : "linear"),
-    yaxis: axis(figure.y, figure.y.is_log ? "log" : "linear"),
+    yaxis: { ...axis(figure.y, figure.y.is_log ? "log" : "linear"), dtick: spacing(figure) ?? undefined },
   });
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = { displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   const timed = figures.filter((figure) => figure.x.is_time);
 
   // One time axis for all.
@@ -125,6 +135,12 @@
     for (const figure of figures) {
       const plot = place(figure.id);
       await Plotly.newPlot(plot, figure.series.map(trace(figure)), layout(figure), config);
+      const dtick = spacing(figure);
+      // Zoomed in, powers of ten would be too few.
+      if (dtick) plot.on("plotly_relayout", (change) => {
+        if (change["yaxis.range[0]"] !== undefined) Plotly.relayout(plot, { "yaxis.dtick": null });
+        else if (change["yaxis.autorange"]) Plotly.relayout(plot, { "yaxis.dtick": dtick });
+      });
       if (figure.x.is_time) {
         plot.on("plotly_relayout", join(figure));
         watch(plot);
@@ -155,7 +171,7 @@
     const low = Math.min(...frames.outputs.flat(2), ...frames.y.flat());
     const high = Math.max(...frames.outputs.flat(2), ...frames.y.flat());
     const room = 0.05 * (high - low || 1);
-    const shape = layout({ series: [0, 0], x: { label: "input x" }, y: { label: "f(x)" } });
+    const shape = layout({ series: [{ y: [] }, { y: [] }], x: { label: "input x" }, y: { label: "f(x)" } });
     shape.yaxis.range = [low - room, high + room];
     await Plotly.newPlot(place("function"), frameTraces(0), shape, config);
     const slider = document.getElementById("frame");
@@ -177,7 +193,7 @@
     const form = document.getElementById("event-filter");
     if (!data || !form) return null;
     const columns = Object.fromEntries(Object.entries(data.columns).map(([name, column]) => [name, decode(column)]));
-    const names = Object.keys(columns);
+    const names = data.names;
     const words = { kind: data.kinds, direction: ["up", "down"] };
     const show = (name, k) => (words[name] ? words[name][columns[name][k]] : columns[name] instanceof Float64Array ? short(columns[name][k]) : String(columns[name][k]));
     const exact = (name, k) => (words[name] ? words[name][columns[name][k]] : Number.isNaN(columns[name][k]) ? "" : String(columns[name][k]));
@@ -314,7 +330,7 @@
   document.getElementById("time-all").addEventListener("click", () => rescale(isLog));
   // Paper is narrower than screens, and the drawings do not shrink by themselves.
   const everyPlot = () => [...document.querySelectorAll(".plot")].filter((plot) => plot._fullLayout);
-  window.addEventListener("beforeprint", () => everyPlot().forEach((plot) => Plotly.relayout(plot, { width: 335, height: 215, "font.size": 9, "legend.font.size": 7 })));
+  window.addEventListener("beforeprint", () => everyPlot().forEach((plot) => Plotly.relayout(plot, { width: 335, height: plot.data.length > 4 ? 275 : 225, "font.size": 9, "legend.font.size": 7 })));
   window.addEventListener("afterprint", () => everyPlot().forEach((plot) => Plotly.relayout(plot, { width: null, height: null, autosize: true, "font.size": 12, "legend.font.size": 11 })));
   drawAll();
 })();

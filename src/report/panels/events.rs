@@ -3,6 +3,7 @@
 use super::{Panel, counted};
 use crate::record::{EventRecord, EventWord};
 use crate::report::figure::{Axis, Colour, Figure, Mark, OnlyOn, Series};
+use crate::report::histogram::{histogram, linear_edges, log_edges};
 use crate::report::loaded::Loaded;
 use crate::report::number::significant;
 use crate::report::slides::{Slide, Surface, raster_rows, slides};
@@ -118,8 +119,7 @@ fn rate(loaded: &Loaded, is_log: bool) -> Option<Figure> {
         Axis::log("events per unit of time"),
     );
     let start = if first > 0.0 { first } else { t_end * 1e-6 };
-    let linear: Vec<f64> = (0..=N_BINS).map(|k| t_end * k as f64 / N_BINS as f64).collect();
-    let log: Vec<f64> = (0..=N_BINS).map(|k| start * (t_end / start).powf(k as f64 / N_BINS as f64)).collect();
+    let (linear, log) = (linear_edges(t_end, N_BINS), log_edges(start, t_end, N_BINS));
     for (edges, only_on) in [(linear, OnlyOn::Linear), (log, OnlyOn::Log)] {
         for kind in EventWord::ALL {
             let counts = histogram(events.iter().filter(|e| e.kind == kind).map(|e| e.t), &edges);
@@ -135,16 +135,6 @@ fn rate(loaded: &Loaded, is_log: bool) -> Option<Figure> {
         }
     }
     figure.if_any()
-}
-
-/// How many of the values lie in each interval; the last one is closed, values before the first edge count to the first.
-pub(crate) fn histogram(values: impl Iterator<Item = f64>, edges: &[f64]) -> Vec<u64> {
-    let mut counts = vec![0; edges.len() - 1];
-    for value in values {
-        let bin = edges.partition_point(|edge| *edge <= value).saturating_sub(1).min(counts.len() - 1);
-        counts[bin] += 1;
-    }
-    counts
 }
 
 fn sliding(loaded: &Loaded, is_log: bool) -> Option<Figure> {
@@ -180,15 +170,4 @@ fn bars(mut all: Vec<Slide>, is_log: bool) -> Option<Figure> {
         figure.push(Series::new(name, Mark::Bars, colour, points));
     }
     figure.if_any()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::histogram;
-
-    #[test]
-    fn every_value_is_counted_once() {
-        let edges = [0.0, 1.0, 2.0, 4.0];
-        assert_eq!(histogram([0.0, 0.5, 1.0, 3.9, 4.0, -1.0].into_iter(), &edges), [3, 1, 2]);
-    }
 }
