@@ -18,6 +18,7 @@
 //! - [`ntk`] computes the Gram matrix G = J Jᵀ without J, its extreme eigenvalues and their resolution, and λ₀.
 //! - [`observe`] turns a run into rows, checks identities, and counts events.
 //! - [`descent`] follows discrete gradient descent beside the flow, and measures how far apart they are.
+//! - [`record`] writes and reads run directories; [`report`] makes pages and figures from them alone.
 //! - [`simulate`](mod@simulate) runs a scenario in one call.
 //! - [`sweep`] runs a grid of scenarios side by side into one table, and goes on where it was stopped.
 //! - [`theory`] judges a run claim by claim.
@@ -54,6 +55,7 @@ pub mod ntk;
 pub mod observe;
 pub mod ode;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod simulate;
 pub mod sweep;

@@ -9,7 +9,18 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-const RECORD: [&str; 5] = ["trajectory.csv", "events.csv", "theta.npy", "theta_times.csv", "scenario.ron"];
+const RECORD: [&str; 10] = [
+    "trajectory.csv",
+    "events.csv",
+    "theta.npy",
+    "theta_times.csv",
+    "scenario.ron",
+    "steps.csv",
+    "spectrum.csv",
+    "conserved.csv",
+    "path.npy",
+    "path_times.csv",
+];
 
 const TRAJECTORY: &str = "t,side,loss,residual_norm,gradient_norm,lambda_min,lambda_max,bound,integral_bound,rayleigh,\
     step,sliding";
@@ -408,7 +419,7 @@ fn events_are_listed_filtered_and_counted() {
     let run = "runs/sliding-1d";
     let all = read(&folder.path().join("runs/sliding-1d/events.csv"));
     assert_eq!(ok(folder.path(), &["events", run, "--csv"]), all);
-    let table = ok(folder.path(), &["events", run]);
+    let table = ok(folder.path(), &["events", run, "--list"]);
     assert_eq!(table.lines().count(), all.lines().count());
     assert!(table.contains("slide_enter") && table.contains("2.4539"), "{table}");
 

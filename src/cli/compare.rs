@@ -1,6 +1,7 @@
 //! `gradflow compare`: the flow of a scenario against discrete gradient descent.
 
 use super::exit::Exit;
+use super::page::Page;
 use super::progress::Progress;
 use super::summary::{line, number};
 use super::{CliError, Common, Overrides, run, summary};
@@ -50,6 +51,8 @@ pub(super) struct Compare {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    page: Page,
+    #[command(flatten)]
     overrides: Overrides,
 }
 
@@ -71,6 +74,7 @@ impl Compare {
         };
         let flow = writer.finish(&simulated, start.elapsed().as_secs_f64()).map_err(CliError::Lost)?;
         let found = write_comparison(&folder, &scenario.problem, &report).map_err(CliError::Lost)?;
+        self.page.write(&folder, common);
         let mut out = io::stdout().lock();
         if common.json {
             serde_json::to_writer_pretty(&mut out, &found).map_err(io::Error::from)?;

@@ -3,21 +3,26 @@
 use super::exit::Exit;
 use super::{CliError, Common};
 use clap::{Args, ValueEnum};
-use gradflow::record::{EventRecord, EventWord, RecordError, Run};
+use gradflow::record::{EventRecord, EventWord, RecordError, Run, StartSummary};
+use gradflow::report::overview::Overview;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// List, filter and count the events of a run
+/// Show, filter, list and count the events of a run
 ///
-/// Numbers in the table are rounded for reading; --csv gives them in full, with the columns of events.csv.
+/// Shows them at a glance: by layer and unit, over time, the longest slides. --list gives a line for each, with numbers rounded for reading; --csv
+/// gives them in full, with the columns of events.csv.
 #[derive(Debug, Args)]
 pub(super) struct Events {
     /// The folder of a run
     run: PathBuf,
     #[command(flatten)]
     filter: Filter,
-    /// Count by kind instead of listing
+    /// A line for each event
+    #[arg(long, conflicts_with_all = ["json", "count", "csv"])]
+    list: bool,
+    /// Count by kind
     #[arg(long)]
     count: bool,
     /// List as CSV
@@ -72,11 +77,30 @@ impl Events {
             writeln!(out, "{object}")?;
             return Ok(Exit::Ok);
         }
-        if self.csv { write_csv(&mut out, rows) } else { write_table(&mut out, rows) }
+        if self.csv {
+            return write_csv(&mut out, rows);
+        }
+        if self.list {
+            return write_table(&mut out, rows);
+        }
+        let events = rows.collect::<Result<Vec<_>, _>>()?;
+        let (summary, last) = (run.summary(), events.last().map_or(0.0, |e| e.t));
+        let start: Vec<_> = summary.start.iter().filter(|s| self.filter.passes_start(s)).cloned().collect();
+        write!(out, "{}: {}", summary.scenario, Overview::of(&events, &start, summary.t_end.unwrap_or(last)))?;
+        Ok(Exit::Ok)
     }
 }
 
 impl Filter {
+    /// Whether a slide that began with the run is among those asked for.
+    fn passes_start(&self, start: &StartSummary) -> bool {
+        self.layer.is_none_or(|layer| start.layer == layer)
+            && self.unit.is_none_or(|unit| start.unit == unit)
+            && self.sample.is_none_or(|sample| start.sample == sample)
+            && self.kind.is_none()
+            && self.from.is_none_or(|from| from <= 0.0)
+    }
+
     fn passes(&self, row: &EventRecord) -> bool {
         let kind = self.kind.map(|kind| match kind {
             Kind::Crossing => EventWord::Crossing,

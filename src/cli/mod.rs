@@ -7,7 +7,9 @@ mod compare;
 mod events;
 mod exit;
 mod list;
+mod page;
 mod progress;
+mod report;
 mod run;
 mod show;
 mod summary;
@@ -17,6 +19,7 @@ mod verify;
 use self::exit::Exit;
 use clap::{Args, Parser, Subcommand};
 use gradflow::record::RecordError;
+use gradflow::report::ReportError;
 use gradflow::scenario::{Scenario, ScenarioError};
 use gradflow::sweep::SweepError;
 use miette::{
@@ -45,6 +48,7 @@ enum Command {
     Compare(compare::Compare),
     Verify(verify::Verify),
     Events(events::Events),
+    Report(report::Report),
     Check(check::Check),
     List(list::List),
     Show(show::Show),
@@ -95,6 +99,9 @@ enum CliError {
     /// A sweep cannot be run or merged.
     #[error(transparent)]
     Sweep(SweepError),
+    /// A report cannot be made.
+    #[error(transparent)]
+    Report(ReportError),
     /// A run has ended but its record could not be completed.
     #[error("the record is incomplete: {0}")]
     Lost(#[source] RecordError),
@@ -107,6 +114,15 @@ enum CliError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+impl From<ReportError> for CliError {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Record(error) => Self::Record(error),
+            other => Self::Report(other),
+        }
+    }
 }
 
 /// Runs the program and gives its exit code.
@@ -123,6 +139,11 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         // A reader such as `head` that has seen enough is no fault.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(CliError::Report(error)) => {
+            eprintln!("error: {error}");
+            eprintln!("  hint: choose a file or folder that can be written with --out or --figures");
+            Exit::BadInput
+        }
         Err(error @ (CliError::Output(_) | CliError::Lost(_))) => {
             eprintln!("error: {error}");
             Exit::Stopped
@@ -180,6 +201,7 @@ fn dispatch(command: &Command, common: &Common) -> Result<Exit, CliError> {
         Command::Compare(compare) => compare.run(common),
         Command::Verify(verify) => verify.run(common),
         Command::Events(events) => events.run(common),
+        Command::Report(report) => report.run(common),
         Command::Check(check) => check.run(common),
         Command::List(list) => list.run(common),
         Command::Show(show) => show.run(common),

@@ -1,6 +1,6 @@
 //! A sink that shows how far a run has come, and hands everything on.
 
-use gradflow::observe::{EventRow, Row, Sink};
+use gradflow::observe::{ConservedRow, EventRow, Path, Row, Sink, StepRow};
 use gradflow::scenario::{Plan, Stop};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -70,6 +70,22 @@ impl Sink for Progress<'_> {
 
     fn theta(&mut self, t: f64, theta: &[f64]) -> io::Result<()> {
         self.inner.theta(t, theta)
+    }
+
+    fn step(&mut self, row: &StepRow) -> io::Result<()> {
+        self.inner.step(row)
+    }
+
+    fn eigenvalues(&mut self, t: f64, eigenvalues: &[f64]) -> io::Result<()> {
+        self.inner.eigenvalues(t, eigenvalues)
+    }
+
+    fn path(&mut self, path: &Path) -> io::Result<()> {
+        self.inner.path(path)
+    }
+
+    fn conserved(&mut self, rows: &[ConservedRow]) -> io::Result<()> {
+        self.inner.conserved(rows)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `gradflow run`: simulate a scenario and keep a record.
 
 use super::exit::Exit;
+use super::page::Page;
 use super::progress::Progress;
 use super::{CliError, Common, Overrides, summary};
 use clap::Args;
@@ -31,6 +32,8 @@ pub(super) struct Run {
     #[arg(long, value_name = "N")]
     audit: Option<usize>,
     #[command(flatten)]
+    page: Page,
+    #[command(flatten)]
     overrides: Overrides,
 }
 
@@ -55,6 +58,7 @@ impl Run {
             self.check_again(&scenario, &run, n_times, &mut summary, common);
             summary.write(&folder).map_err(CliError::Lost)?;
         }
+        self.page.write(&folder, common);
         let mut out = std::io::stdout().lock();
         if common.json {
             serde_json::to_writer_pretty(&mut out, &summary).map_err(std::io::Error::from)?;

@@ -1,6 +1,7 @@
 //! The short summary of a run for people.
 
 use gradflow::record::{BoundSummary, EventSummary, IdentitySummary, Status, Summary, WorkSummary};
+use gradflow::report::significant as number;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -162,20 +163,6 @@ fn units(count: usize) -> String {
     if count == 1 { "1 unit starts".to_owned() } else { format!("{count} units start") }
 }
 
-/// Five significant digits.
-pub(super) fn number(value: Option<f64>) -> String {
-    let Some(x) = value else { return "-".to_owned() };
-    let size = x.abs();
-    if x == 0.0 {
-        "0".to_owned()
-    } else if (1e-3..1e5).contains(&size) {
-        let decimals = (4 - size.log10().floor() as i32).max(0) as usize;
-        format!("{x:.decimals$}")
-    } else {
-        format!("{x:.4e}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,12 +180,5 @@ mod tests {
         assert_eq!(shown(0, 0, 0), "");
         assert_eq!(shown(1, 6, 1), ", 1 linearisation, 6 linear solves, 1 change of method");
         assert_eq!(shown(20, 123, 2), ", 20 linearisations, 123 linear solves, 2 changes of method");
-    }
-
-    #[test]
-    fn numbers_have_five_significant_digits() {
-        let shown = [0.0, 1.0, -0.012_345_67, 12_345.678, 1e5, 1e-8].map(|x| number(Some(x)));
-        assert_eq!(shown, ["0", "1.0000", "-0.012346", "12346", "1.0000e5", "1.0000e-8"]);
-        assert_eq!(number(None), "-");
     }
 }

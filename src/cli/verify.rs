@@ -1,6 +1,7 @@
 //! `gradflow verify`: simulate a scenario and judge the claims of the theory by it.
 
 use super::exit::Exit;
+use super::page::Page;
 use super::progress::Progress;
 use super::run::{FIRST, on_interrupt};
 use super::summary::{advice, number};
@@ -31,6 +32,8 @@ pub(super) struct Verify {
     #[arg(long)]
     sigmoid_limit: bool,
     #[command(flatten)]
+    page: Page,
+    #[command(flatten)]
     overrides: Overrides,
 }
 
@@ -54,6 +57,7 @@ impl Verify {
         let rows = verify(&evidence, Limits { relu: self.relu_limit, sigmoid: self.sigmoid_limit });
         let record = VerifyRecord::new(&problem.name, &rows);
         record.write(&folder).map_err(CliError::Lost)?;
+        self.page.write(&folder, common);
         let mut out = io::stdout().lock();
         if common.json {
             serde_json::to_writer_pretty(&mut out, &record).map_err(io::Error::from)?;

@@ -108,6 +108,11 @@ impl Conserved {
         &self.laws
     }
 
+    /// Their values at θ₀.
+    pub fn initial(&self) -> &[f64] {
+        &self.initial
+    }
+
     /// Largest change of one of them at θ, relative to [`scale`](Self::scale); `None` when there is none.
     pub fn drift(&self, theta: &[f64]) -> Option<f64> {
         let scale = self.scale;

@@ -3,9 +3,13 @@
 pub mod audit;
 pub mod identities;
 pub mod monitor;
+pub mod path;
 pub mod rows;
+pub mod spectra;
 
 pub use audit::Audit;
-pub use identities::{Identities, IdentityReport};
+pub use identities::{Identities, IdentityPoint, IdentityReport};
 pub use monitor::{EventCounts, Monitor, Observed};
-pub use rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow};
+pub use path::Path;
+pub use rows::{BranchRow, ConservedRow, EventRow, Row, RowSide, Sink, StartRow, StepLimit, StepRow};
+pub use spectra::Spectra;

@@ -1,11 +1,14 @@
 //! The observer of a run: turns steps and events into rows, follows the NTK and the identities, saves θ.
 
 use super::identities::{Identities, IdentityReport};
-use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow};
+use super::path::Path;
+use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow, StepLimit, StepRow};
+use super::spectra::Spectra;
 use crate::flow::FlowField;
 use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, Tracker};
 use crate::ode::{
-    BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, StepView, StopReason,
+    BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, Stats, StepView,
+    StopReason,
 };
 use std::io;
 use std::ops::ControlFlow;
@@ -80,6 +83,11 @@ pub struct Monitor<'a> {
     tracker: Option<Tracker>,
     bound: BoundCheck,
     identities: Option<Identities>,
+    spectra: Option<Spectra>,
+    path: Path,
+    /// The last step, told when it is known what follows it, and the counters at its end.
+    step: Option<StepRow>,
+    stats: Stats,
     counts: EventCounts,
     last_event: Option<f64>,
     n_instants: u64,
@@ -119,6 +127,10 @@ impl<'a> Monitor<'a> {
             tracker: track_ntk.then(|| Tracker::new(field, n_targets)),
             bound: BoundCheck::default(),
             identities: None,
+            spectra: track_ntk.then(|| Spectra::new(n_targets)),
+            path: Path::new(field.dim()),
+            step: None,
+            stats: Stats::default(),
             counts: EventCounts::default(),
             last_event: None,
             n_instants: 0,
@@ -153,6 +165,7 @@ impl<'a> Monitor<'a> {
             displacement_worst_ratio: 0.0,
             displacement: 0.0,
         };
+        let n_spectra = self.spectra.as_ref().map_or(0, |s| s.n_spectra);
         Observed {
             loss_initial,
             residual_initial,
@@ -167,8 +180,8 @@ impl<'a> Monitor<'a> {
             identities: self.identities.map_or(empty, |i| i.report()),
             branch_points: self.branch_points,
             start: self.start,
-            gram_evaluations: self.tracker.as_ref().map_or(0, |t| t.n_grams),
-            eigen_solves: self.tracker.as_ref().map_or(0, |t| t.n_eigen_solves),
+            gram_evaluations: n_spectra + self.tracker.as_ref().map_or(0, |t| t.n_grams),
+            eigen_solves: n_spectra + self.tracker.as_ref().map_or(0, |t| t.n_eigen_solves),
             sink_error: self.error.map(|e| e.to_string()),
             spectrum_error: self.failure,
         }
@@ -255,9 +268,38 @@ impl<'a> Monitor<'a> {
                 };
                 let point = Point { t, y: &theta, dy: &dy, mode: step.end.mode, field: &inner, stats: step.end.stats };
                 self.row(&point, RowSide::Smooth, sample.as_ref());
+                self.tell_eigenvalues(t, &inner, false);
             }
             self.save(t, &theta);
             (self.theta, self.dy) = (theta, dy);
+        }
+    }
+
+    fn tell_eigenvalues(&mut self, t: f64, field: &FlowField, is_last: bool) {
+        if let Some(eigenvalues) = self.spectra.as_mut().and_then(|s| s.at(t, field, is_last)) {
+            let written = self.sink.eigenvalues(t, &eigenvalues);
+            self.note(written);
+        }
+    }
+
+    fn tell_step(&mut self) {
+        if let Some(row) = self.step.take() {
+            let written = self.sink.step(&row);
+            self.note(written);
+        }
+    }
+
+    /// Why the step was not longer, as far as is known before what follows it.
+    fn limit(&self, step: &StepView<'_, FlowField>) -> StepLimit {
+        let (before, now) = (&self.stats, step.end.stats);
+        if step.ends_at_event {
+            StepLimit::Event
+        } else if now.limited_by_crossing > before.limited_by_crossing {
+            StepLimit::Crossing
+        } else if now.limited_by_stability > before.limited_by_stability {
+            StepLimit::Stability
+        } else {
+            StepLimit::Accuracy
         }
     }
 
@@ -338,6 +380,12 @@ impl Observer<FlowField> for Monitor<'_> {
         };
         self.row(point, RowSide::Smooth, sample.as_ref());
         self.identities = Some(Identities::new(point.field.batch().network(), point.y, self.last.0));
+        self.path.visit(0, point.t, point.y);
+        self.stats = *point.stats;
+        if let Some(spectra) = &mut self.spectra {
+            spectra.is_due(self.last.0);
+        }
+        self.tell_eigenvalues(point.t, point.field, false);
         if self.next_save.is_some_and(|t| t <= point.t) {
             self.next_save = self.save_times.next();
             self.save(point.t, point.y);
@@ -359,8 +407,21 @@ impl Observer<FlowField> for Monitor<'_> {
         self.sample_before = sample;
         let dissipated = self.dissipated(step);
         let loss = self.last.0;
-        if let Some(identities) = &mut self.identities {
-            identities.check(end.t, end.y, loss, dissipated);
+        self.tell_step();
+        let limit = self.limit(step);
+        self.step = self.identities.as_mut().map(|identities| StepRow {
+            step: end.stats.steps,
+            t: end.t,
+            length: end.t - step.t_start,
+            limit,
+            rejected: end.stats.rejected - self.stats.rejected,
+            method_switches: end.stats.method_switches,
+            identities: identities.check(end.t, end.y, loss, dissipated),
+        });
+        self.stats = *end.stats;
+        self.path.visit(end.stats.steps, end.t, end.y);
+        if self.spectra.as_mut().is_some_and(|s| s.is_due(loss)) {
+            self.tell_eigenvalues(end.t, end.field, false);
         }
         let stop = self.error.is_some() || self.failure.is_some() || (self.interrupted)();
         if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -395,7 +456,19 @@ impl Observer<FlowField> for Monitor<'_> {
         self.branch_points.extend(rows);
     }
 
-    fn end(&mut self, point: &Point<'_, FlowField>, _reason: &StopReason) {
+    fn end(&mut self, point: &Point<'_, FlowField>, reason: &StopReason) {
+        if let Some(step) = self.step.as_mut().filter(|s| reason.is_completion() && s.limit != StepLimit::Event) {
+            step.limit = StepLimit::End;
+        }
+        self.tell_step();
+        self.tell_eigenvalues(point.t, point.field, true);
+        self.path.end(point.stats.steps, point.t, point.y);
+        let written = self.sink.path(&self.path);
+        self.note(written);
+        if let Some(identities) = &self.identities {
+            let written = self.sink.conserved(&identities.conserved());
+            self.note(written);
+        }
         // A flow that came to rest has been carried to its horizon without a step.
         if self.last_t < point.t {
             let resting = self.sample_last;

@@ -1,5 +1,7 @@
 //! What a run reports as it goes, one plain value per line of its record.
 
+use super::identities::IdentityPoint;
+use super::path::Path;
 use crate::net::Place;
 use crate::ode::{BranchKind, EventKind, Side};
 use std::io;
@@ -65,6 +67,55 @@ pub struct EventRow {
     pub sliding: usize,
 }
 
+/// Why a step was not longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepLimit {
+    /// The tolerance.
+    Accuracy,
+    /// The stability of the method.
+    Stability,
+    /// A crossing predicted soon after.
+    Crossing,
+    /// An event: the step was cut short at it.
+    Event,
+    /// The run ended there.
+    End,
+}
+
+/// One accepted step, with how well the identities of the flow hold at its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepRow {
+    /// Index, from 1.
+    pub step: u64,
+    /// Time at its end.
+    pub t: f64,
+    /// Length.
+    pub length: f64,
+    /// Why it was not longer.
+    pub limit: StepLimit,
+    /// Attempts rejected before it was accepted.
+    pub rejected: u64,
+    /// Changes of method up to and including this step; odd while `Auto` is implicit.
+    pub method_switches: u64,
+    /// The identities at its end.
+    pub identities: IdentityPoint,
+}
+
+/// A quantity that the flow conserves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConservedRow {
+    /// Hidden layer of its (first) channel, from 1.
+    pub layer: usize,
+    /// That channel, from 0.
+    pub channel: usize,
+    /// Value at θ_0.
+    pub initial: f64,
+    /// Value at the end.
+    pub last: f64,
+    /// Largest distance from the value at θ_0 at the end of any step.
+    pub largest_change: f64,
+}
+
 /// A unit that starts on a breakpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StartRow {
@@ -110,6 +161,42 @@ pub trait Sink: Send {
     /// # Errors
     /// When it cannot be written.
     fn theta(&mut self, t: f64, theta: &[f64]) -> io::Result<()>;
+
+    /// An accepted step; told after its rows of the trajectory, and not before the next step is known to follow.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn step(&mut self, row: &StepRow) -> io::Result<()> {
+        let _ = row;
+        Ok(())
+    }
+
+    /// All nM eigenvalues of G at a chosen time, decreasing.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn eigenvalues(&mut self, t: f64, eigenvalues: &[f64]) -> io::Result<()> {
+        let _ = (t, eigenvalues);
+        Ok(())
+    }
+
+    /// The path of θ, thinned to a bounded number of points; told once, at the end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn path(&mut self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Ok(())
+    }
+
+    /// The conserved quantities; told once, at the end.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn conserved(&mut self, rows: &[ConservedRow]) -> io::Result<()> {
+        let _ = rows;
+        Ok(())
+    }
 }
 
 /// Keeps nothing.

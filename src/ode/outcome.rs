@@ -105,6 +105,10 @@ pub struct Stats {
     pub solves: u64,
     /// Changes of method.
     pub method_switches: u64,
+    /// Accepted steps whose length the stability of the method limited.
+    pub limited_by_stability: u64,
+    /// Accepted steps that were kept short ahead of a predicted crossing.
+    pub limited_by_crossing: u64,
 }
 
 impl Stats {

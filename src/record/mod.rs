@@ -11,7 +11,9 @@ mod compare;
 mod error;
 mod npy;
 mod run;
+mod setting;
 mod summary;
+mod sweep;
 mod table;
 mod verify;
 mod writer;
@@ -22,11 +24,16 @@ pub use compare::{
 };
 pub use error::RecordError;
 pub use run::{Rows, Run, SavedTheta};
+pub use setting::{FunctionCurve, Setting};
 pub use summary::{
     AuditSummary, BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
     Status, Summary, Tolerances, WorkSummary,
 };
-pub use table::{Direction, EventRecord, EventWord, LimitSide, TrajectoryRecord};
+pub use table::{
+    ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
+    TrajectoryRecord,
+};
+pub use sweep::Sweep;
 pub use verify::{VerifyRecord, VerifyRow};
 pub(crate) use writer::Table;
 pub use writer::{RunWriter, default_folder, folder_under};
@@ -45,6 +52,16 @@ pub mod file {
     pub const THETA_TIMES: &str = "theta_times.csv";
     /// The resolved scenario.
     pub const SCENARIO: &str = "scenario.ron";
+    /// One line per accepted step: its length, what limited it, and the identities at its end.
+    pub const STEPS: &str = "steps.csv";
+    /// All eigenvalues of G at chosen times.
+    pub const SPECTRUM: &str = "spectrum.csv";
+    /// θ along the path, K × P, K at most 257.
+    pub const PATH: &str = "path.npy";
+    /// Steps and times of those points.
+    pub const PATH_TIMES: &str = "path_times.csv";
+    /// The conserved quantities, one per line.
+    pub const CONSERVED: &str = "conserved.csv";
     /// Discrete gradient descent against the flow.
     pub const DESCENT: &str = "descent.csv";
     /// What a comparison found.
@@ -55,6 +72,8 @@ pub mod file {
     pub const MODIFIED_FLOW: &str = "modified_flow.csv";
     /// Verdicts on the claims of the theory.
     pub const VERIFY: &str = "verify.json";
+    /// The cells of a sweep.
+    pub const SWEEP: &str = "sweep.csv";
     /// The page made from all of these.
     pub const REPORT: &str = "report.html";
 }

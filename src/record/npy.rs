@@ -29,6 +29,16 @@ impl NpyRows {
         Ok(Self { file, n_rows: 0, n_columns, bytes: Vec::new() })
     }
 
+    /// An array whose rows are all known, in a new file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(path: &Path, rows: &[f64], n_columns: usize) -> io::Result<()> {
+        let mut bytes = header((rows.len() / n_columns.max(1)) as u64, n_columns);
+        bytes.extend(rows.iter().flat_map(|x| x.to_le_bytes()));
+        std::fs::write(path, bytes)
+    }
+
     /// Appends a row, then counts it: the file is an array with one row less until the count is there.
     ///
     /// # Errors

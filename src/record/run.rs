@@ -4,7 +4,7 @@ use super::compare::{CompareSummary, DescentRecord, ModifiedRecord, SharpnessRec
 use super::error::RecordError;
 use super::file;
 use super::summary::Summary;
-use super::table::{EventRecord, TrajectoryRecord};
+use super::table::{ConservedRecord, EventRecord, SpectrumRecord, StepRecord, TrajectoryRecord};
 use csv::{ErrorKind, StringRecord};
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -117,12 +117,52 @@ impl Run {
         Rows::open(self.folder.join(file::MODIFIED_FLOW), &ModifiedRecord::COLUMNS)
     }
 
+    /// The accepted steps in the order of time.
+    ///
+    /// # Errors
+    /// When the file is missing or has another header; later, for each malformed line.
+    pub fn steps(&self) -> Result<Rows<StepRecord>, RecordError> {
+        Rows::open(self.folder.join(file::STEPS), &StepRecord::COLUMNS)
+    }
+
+    /// Spectra of G in the order of time.
+    ///
+    /// # Errors
+    /// When the file is missing or has another header; later, for each malformed line.
+    pub fn spectra(&self) -> Result<Rows<SpectrumRecord>, RecordError> {
+        Rows::open(self.folder.join(file::SPECTRUM), &SpectrumRecord::COLUMNS)
+    }
+
+    /// The conserved quantities.
+    ///
+    /// # Errors
+    /// When the file is missing or has another header; later, for each malformed line.
+    pub fn conserved(&self) -> Result<Rows<ConservedRecord>, RecordError> {
+        Rows::open(self.folder.join(file::CONSERVED), &ConservedRecord::COLUMNS)
+    }
+
     /// θ at the save times; of a run that was killed, those that were complete.
     ///
     /// # Errors
     /// When a file is missing or malformed.
     pub fn theta(&self) -> Result<SavedTheta, RecordError> {
-        let path = self.folder.join(file::THETA);
+        let rows: Rows<(f64,)> = Rows::open(self.folder.join(file::THETA_TIMES), &["t"])?;
+        let times = rows.map(|row| row.map(|(t,)| t)).collect::<Result<_, _>>()?;
+        self.array(file::THETA, times)
+    }
+
+    /// θ along the path, in at most 257 points evenly spread over the steps.
+    ///
+    /// # Errors
+    /// When a file is missing or malformed.
+    pub fn path(&self) -> Result<SavedTheta, RecordError> {
+        let rows: Rows<(u64, f64)> = Rows::open(self.folder.join(file::PATH_TIMES), &["step", "t"])?;
+        let times = rows.map(|row| row.map(|(_, t)| t)).collect::<Result<_, _>>()?;
+        self.array(file::PATH, times)
+    }
+
+    fn array(&self, name: &str, mut times: Vec<f64>) -> Result<SavedTheta, RecordError> {
+        let path = self.folder.join(name);
         let malformed = |reason: String| RecordError::MalformedArray { path: path.clone(), reason };
         let open = File::open(&path).map_err(RecordError::io("read", &path))?;
         let array = npyz::NpyFile::new(BufReader::new(open)).map_err(|error| malformed(error.to_string()))?;
@@ -131,8 +171,6 @@ impl Run {
         };
         let (n_rows, n_parameters) = (n_rows as usize, n_columns as usize);
         let mut theta: Vec<f64> = array.into_vec().map_err(|error| malformed(error.to_string()))?;
-        let rows: Rows<(f64,)> = Rows::open(self.folder.join(file::THETA_TIMES), &["t"])?;
-        let mut times = rows.map(|row| row.map(|(t,)| t)).collect::<Result<Vec<_>, _>>()?;
         // A run that was killed between the two files has one of them a row ahead.
         let n_both = n_rows.min(times.len());
         times.truncate(n_both);

@@ -178,3 +178,113 @@ impl EventRecord {
         "sliding",
     ];
 }
+
+/// What limited a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitWord {
+    /// The tolerance.
+    Accuracy,
+    /// The stability of the method.
+    Stability,
+    /// A crossing predicted soon after.
+    Crossing,
+    /// An event cut it short.
+    Event,
+    /// The run ended there.
+    End,
+}
+
+impl LimitWord {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Accuracy, Self::Stability, Self::Crossing, Self::Event, Self::End];
+
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Stability => "stability",
+            Self::Crossing => "crossing",
+            Self::Event => "event",
+            Self::End => "end",
+        }
+    }
+}
+
+/// One line of `steps.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Index, from 1.
+    pub step: u64,
+    /// Time at the end.
+    pub t: f64,
+    /// Length.
+    pub length: f64,
+    /// What limited it.
+    pub limit: LimitWord,
+    /// Attempts rejected before it.
+    pub rejected: u64,
+    /// Changes of method so far.
+    pub method_switches: u64,
+    /// |L(0) − L(t) − ∫‖∇L‖²| / L(0).
+    pub energy_defect: f64,
+    /// Largest relative change of a conserved quantity.
+    pub conservation_drift: Option<f64>,
+    /// ‖θ − θ_0‖.
+    pub displacement: f64,
+    /// ‖θ − θ_0‖² / (t·(L(0) − L(t))).
+    pub displacement_ratio: Option<f64>,
+}
+
+impl StepRecord {
+    /// The header.
+    pub const COLUMNS: [&'static str; 10] = [
+        "step",
+        "t",
+        "length",
+        "limit",
+        "rejected",
+        "method_switches",
+        "energy_defect",
+        "conservation_drift",
+        "displacement",
+        "displacement_ratio",
+    ];
+}
+
+/// One line of `spectrum.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SpectrumRecord {
+    /// Time.
+    pub t: f64,
+    /// Index, from 0; eigenvalues decrease.
+    pub index: usize,
+    /// Eigenvalue of G.
+    pub eigenvalue: f64,
+}
+
+impl SpectrumRecord {
+    /// The header.
+    pub const COLUMNS: [&'static str; 3] = ["t", "index", "eigenvalue"];
+}
+
+/// One line of `conserved.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ConservedRecord {
+    /// Hidden layer of the (first) channel, from 1.
+    pub layer: usize,
+    /// That channel, from 0.
+    pub channel: usize,
+    /// ‖w_in‖² + b² − ‖w_out‖² at θ_0.
+    pub initial: f64,
+    /// At the end.
+    #[serde(rename = "final")]
+    pub last: f64,
+    /// Largest change at the end of any step.
+    pub largest_change: f64,
+}
+
+impl ConservedRecord {
+    /// The header.
+    pub const COLUMNS: [&'static str; 5] = ["layer", "channel", "initial", "final", "largest_change"];
+}

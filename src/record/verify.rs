@@ -54,6 +54,20 @@ impl VerifyRecord {
         Self { schema: SCHEMA, scenario: scenario.to_owned(), rows: rows.iter().map(row).collect() }
     }
 
+    /// Reads `verify.json` from a run directory.
+    ///
+    /// # Errors
+    /// When the file is missing or malformed.
+    pub fn read(folder: &Path) -> Result<Self, RecordError> {
+        let path = folder.join(file::VERIFY);
+        let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
+        serde_json::from_str(&text).map_err(|error| RecordError::Malformed {
+            line: error.line().max(1) as u64,
+            path,
+            reason: error.to_string(),
+        })
+    }
+
     /// Writes `verify.json` into a run directory.
     ///
     /// # Errors

@@ -8,9 +8,15 @@ use super::summary::{
     BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary, Status, Summary,
     Tolerances, WorkSummary,
 };
-use super::table::{Direction, EventRecord, EventWord, LimitSide, TrajectoryRecord};
+use super::table::{
+    ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
+    TrajectoryRecord,
+};
 use crate::ntk::{BoundReport, Lambda0, ZeroReason};
-use crate::observe::{BranchRow, EventCounts, EventRow, IdentityReport, Row, RowSide, Sink, StartRow};
+use crate::observe::{
+    BranchRow, ConservedRow, EventCounts, EventRow, IdentityReport, Path as ThetaPath, Row, RowSide, Sink, StartRow,
+    StepLimit, StepRow,
+};
 use crate::ode::{BranchKind, EventKind, Side, Stats, StopReason};
 use crate::scenario::{Scenario, Sizes};
 use crate::simulate::Simulated;
@@ -56,6 +62,8 @@ pub struct RunWriter {
     theta: NpyRows,
     theta_path: PathBuf,
     theta_times: Table,
+    steps: Table,
+    spectrum: Table,
 }
 
 impl RunWriter {
@@ -70,7 +78,17 @@ impl RunWriter {
         let summary = running(scenario);
         // First of all, so that the folder is known as a run from now on.
         summary.write(folder)?;
-        for stale in [file::DESCENT, file::COMPARE, file::SHARPNESS, file::MODIFIED_FLOW, file::VERIFY, file::REPORT] {
+        for stale in [
+            file::DESCENT,
+            file::SHARPNESS,
+            file::MODIFIED_FLOW,
+            file::COMPARE,
+            file::VERIFY,
+            file::REPORT,
+            file::PATH,
+            file::PATH_TIMES,
+            file::CONSERVED,
+        ] {
             let path = folder.join(stale);
             if path.exists() {
                 fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;
@@ -88,6 +106,8 @@ impl RunWriter {
             theta: NpyRows::create(&theta_path, n_parameters).map_err(RecordError::io("write", &theta_path))?,
             theta_path,
             theta_times: Table::create(folder.join(file::THETA_TIMES), &["t"])?,
+            steps: Table::create(folder.join(file::STEPS), &StepRecord::COLUMNS)?,
+            spectrum: Table::create(folder.join(file::SPECTRUM), &SpectrumRecord::COLUMNS)?,
         })
     }
 
@@ -102,8 +122,13 @@ impl RunWriter {
     /// [`RecordError::Io`] when something cannot be written.
     pub fn finish(mut self, run: &Simulated, wall_seconds: f64) -> Result<Summary, RecordError> {
         let observed = &run.observed;
-        let tables = [self.trajectory.flush(), self.events.flush(), self.theta_times.flush()];
-        let tables = tables.into_iter().collect::<io::Result<()>>().map_err(RecordError::io("write", &self.folder));
+        let tables =
+            [&mut self.trajectory, &mut self.events, &mut self.theta_times, &mut self.steps, &mut self.spectrum];
+        let tables = tables
+            .map(Table::flush)
+            .into_iter()
+            .collect::<io::Result<()>>()
+            .map_err(RecordError::io("write", &self.folder));
         let is_whole = tables.is_ok() && observed.sink_error.is_none();
         let bound = match observed.lambda0 {
             Some(lambda0) if is_whole => rewrite_bound(&self.trajectory.path, lambda0.value, observed.residual_initial),
@@ -194,6 +219,51 @@ impl Sink for RunWriter {
         self.theta.push(theta).map_err(|error| named(&self.theta_path, &error))?;
         self.theta_times.push(&(t,))?;
         self.theta_times.flush()
+    }
+
+    fn step(&mut self, row: &StepRow) -> io::Result<()> {
+        self.steps.push(&StepRecord {
+            step: row.step,
+            t: row.t,
+            length: row.length,
+            limit: match row.limit {
+                StepLimit::Accuracy => LimitWord::Accuracy,
+                StepLimit::Stability => LimitWord::Stability,
+                StepLimit::Crossing => LimitWord::Crossing,
+                StepLimit::Event => LimitWord::Event,
+                StepLimit::End => LimitWord::End,
+            },
+            rejected: row.rejected,
+            method_switches: row.method_switches,
+            energy_defect: row.identities.energy_defect,
+            conservation_drift: row.identities.conservation_drift,
+            displacement: row.identities.displacement,
+            displacement_ratio: row.identities.displacement_ratio,
+        })
+    }
+
+    fn eigenvalues(&mut self, t: f64, eigenvalues: &[f64]) -> io::Result<()> {
+        for (index, &eigenvalue) in eigenvalues.iter().enumerate() {
+            self.spectrum.push(&SpectrumRecord { t, index, eigenvalue })?;
+        }
+        self.spectrum.flush()
+    }
+
+    fn path(&mut self, path: &ThetaPath) -> io::Result<()> {
+        let target = self.folder.join(file::PATH);
+        NpyRows::write(&target, &path.theta, path.n_parameters).map_err(|error| named(&target, &error))?;
+        let mut times = Table::create(self.folder.join(file::PATH_TIMES), &["step", "t"]).map_err(io::Error::other)?;
+        path.at.iter().try_for_each(|at| times.push(at))?;
+        times.flush()
+    }
+
+    fn conserved(&mut self, rows: &[ConservedRow]) -> io::Result<()> {
+        let target = self.folder.join(file::CONSERVED);
+        let mut table = Table::create(target, &ConservedRecord::COLUMNS).map_err(io::Error::other)?;
+        for &ConservedRow { layer, channel, initial, last, largest_change } in rows {
+            table.push(&ConservedRecord { layer, channel, initial, last, largest_change })?;
+        }
+        table.flush()
     }
 }
 

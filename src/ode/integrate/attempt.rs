@@ -8,6 +8,14 @@ use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
 use std::ops::ControlFlow;
 
+/// What a proposed step is no longer than.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StepLimit {
+    Accuracy,
+    Stability,
+    Crossing,
+}
+
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn check_limits(&mut self) -> ControlFlow<StopReason> {
         if self.t >= self.options.t_end {
@@ -50,7 +58,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let (decay, last_error) = (self.decay, self.last_error);
         self.stepper.choose(&Outlook { h_tolerance, h_crossing, decay, last_attempt, last_error, was_cut });
         loop {
-            let h = self.options.fixed_step.unwrap_or_else(|| self.proposed_step(h_crossing)).min(remaining);
+            let proposed = |h| (h, StepLimit::Accuracy);
+            let (h, limit) = self.options.fixed_step.map_or_else(|| self.proposed_step(h_crossing), proposed);
+            let h = h.min(remaining);
             let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
             let smallest = 4.0 * f64::EPSILON * self.t.abs();
             match self.stepper.attempt(self.field, start, h) {
@@ -63,6 +73,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                         }
                         self.last_attempt = (taken, false);
                         self.last_error = error;
+                        self.stats.limited_by_stability += u64::from(limit == StepLimit::Stability);
+                        self.stats.limited_by_crossing += u64::from(limit == StepLimit::Crossing);
                         self.read_end();
                         return ControlFlow::Continue(taken);
                     }
@@ -102,15 +114,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// The tolerance's step, limited by stability and by the next predicted crossing.
-    fn proposed_step(&self, h_crossing: f64) -> f64 {
-        let mut h = self.controller.h();
+    fn proposed_step(&self, h_crossing: f64) -> (f64, StepLimit) {
+        let (mut h, mut limit) = (self.controller.h(), StepLimit::Accuracy);
         if let (Some(interval), Some(decay)) = (self.stepper.stability_interval(), self.decay)
             && decay > 0.0
         {
-            h = h.min(STABILITY_SHARE * interval / decay);
+            let stable = STABILITY_SHARE * interval / decay;
+            if stable < h {
+                (h, limit) = (stable, StepLimit::Stability);
+            }
         }
         // Never so short that a crossing just missed by rounding would stop the clock.
-        h.min(h_crossing.max(1e-9 * h))
+        let ahead = h_crossing.max(1e-9 * h);
+        if ahead < h { (ahead, StepLimit::Crossing) } else { (h, limit) }
     }
 
     /// Time until the first switch reaches a boundary at its present rate; ∞ when none approaches.
