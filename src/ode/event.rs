@@ -15,6 +15,9 @@ pub const VALUE_FLOOR: f64 = 2e-14;
 /// A Hermite minimum below this part of the distances involved is checked on the exact value.
 const DIP_CHECK: f64 = 0.05;
 
+/// Margins below this part of the margins' tolerance vanish together with one that has been located.
+const LETTING_GO: f64 = 0.1;
+
 /// Candidates whose estimated root lies this much (in parts of the step) behind the earliest located one are not located.
 const ESTIMATE_SLACK: f64 = 0.02;
 
@@ -312,16 +315,17 @@ impl<F: PiecewiseField> Located<'_, F> {
         pairs.map(|(_, m)| m.least() / m.scale).fold(f64::INFINITY, f64::min)
     }
 
+    /// The sliding contacts that let go where `margins` were read, at the end of a slide located to the resolution of time: the worst
+    /// one, and those that cannot be told from it. Margins of one sample often vanish together, with its residual.
     fn letting_go(&self, margins: &[SlideMargin]) -> Vec<(Contact, Side)> {
-        let pairs =
-            self.mode.sliding().iter().zip(margins).filter(|(c, m)| m.least() < 0.0 && !self.forced.contains(c));
-        let mut all: Vec<(f64, Contact, Side)> = pairs
+        let pairs = self.mode.sliding().iter().zip(margins).filter(|(c, _)| !self.forced.contains(c));
+        let all: Vec<(f64, Contact, Side)> = pairs
             .map(|(&c, m)| (m.least() / m.scale, c, if m.below < m.above { Side::Below } else { Side::Above }))
             .collect();
-        // The bracket is at the resolution of time, so what is far smaller than the worst has only just begun to cross zero.
         let worst = all.iter().fold(0.0, |w: f64, (size, _, _)| w.min(*size));
-        all.retain(|(size, _, _)| *size <= 0.1 * worst);
-        all.into_iter().map(|(_, c, side)| (c, side)).collect()
+        // Far smaller than the worst it has only just begun to cross zero, unless both are rounding.
+        let limit = if worst < -self.margin_tol() { 0.1 * worst } else { LETTING_GO * self.margin_tol() };
+        all.into_iter().filter(|(size, _, _)| *size <= limit).map(|(_, c, side)| (c, side)).collect()
     }
 
     /// Boundaries that the cubic through both ends of the step does not clear. None, and no slide in question, means no event.
