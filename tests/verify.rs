@@ -520,7 +520,7 @@ fn exit_codes_tell_the_worst_verdict() {
         (&["verify", "tanh-plus-identity"], 3),
         (&["verify", "one-neurn"], 2),
         (&["verify", "one-neuron", "--set", "flow.rtol=-1"], 2),
-        (&["verify", "one-neuron", "--set", "flow.max_steps=5"], 4),
+        (&["verify", "deep-linear", "--set", "flow.max_steps=5"], 4),
     ] {
         let output = gradflow(folder.path(), arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
