@@ -520,12 +520,8 @@ fn exit_codes_tell_the_worst_verdict() {
         (&["verify", "tanh-plus-identity"], 3),
         (&["verify", "one-neurn"], 2),
         (&["verify", "one-neuron", "--set", "flow.rtol=-1"], 2),
-        (&["verify", "one-neuron", "--out", "a/\0b"], 2),
-        (&["verify", "one-neuron", "--set", "flow.max_steps=5"], 4),
+        (&["verify", "deep-linear", "--set", "flow.max_steps=5"], 4),
     ] {
-        if arguments.iter().any(|a| a.contains('\0')) {
-            continue;
-        }
         let output = gradflow(folder.path(), arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");

@@ -68,7 +68,7 @@ impl Ball {
             return Some(Self::Keeps { radius: ROOM * r0 / rate.sqrt(), rate });
         }
         let downhill = local.dy.clone();
-        let kink = local.nearest_kink(theta0)?;
+        let kink = local.nearest_kink(theta0);
         let mut radius = r0 / s;
         for _ in 0..ENLARGE.0 {
             let kappa = SAFETY * local.largest_change(theta0, &jacobian, radius, &downhill, evidence.problem.seed)?;
@@ -106,7 +106,7 @@ fn bias_rate(evidence: &Evidence, jacobian: &Mat<f64>) -> Option<f64> {
     }
     let sigma = own.singular_values().ok()?;
     let least = sigma[sigma.len() - 1];
-    (least > CLEAR * sigma[0]).then(|| least * least)
+    (least > CLEAR * sigma[0]).then_some(least * least)
 }
 
 /// J and its neighbourhood at one point.
@@ -126,13 +126,13 @@ impl Local {
     }
 
     /// Distance from θ, to first order, to the nearest switching surface; ∞ without any. The field stands at θ.
-    fn nearest_kink(&mut self, theta: &[f64]) -> Option<f64> {
+    fn nearest_kink(&self, theta: &[f64]) -> f64 {
         let (batch, forward) = (self.field.batch(), self.field.forward().1);
         let breakpoints = batch.network().activation().breakpoints();
         let (zeros, mut backward) = (vec![0.0; batch.n_outputs()], Backward::default());
         let (mut gradient, mut nearest) = (vec![0.0; theta.len()], f64::INFINITY);
         if breakpoints.is_empty() {
-            return Some(nearest);
+            return nearest;
         }
         for switch in 0..self.field.n_switches() {
             let place = self.field.switches().first(switch);
@@ -143,7 +143,7 @@ impl Local {
                 nearest = nearest.min(gap / slope);
             }
         }
-        nearest.is_finite().then_some(nearest).or(Some(f64::INFINITY))
+        nearest
     }
 
     /// The largest ‖J(θ) − J(θ₀)‖/ρ that an ascent finds on the sphere of radius ρ.

@@ -106,7 +106,7 @@ pub fn approximant(degree: usize, range: f64) -> Option<PiecewisePolynomial> {
 
 /// sup|p_k − σ| on [−R, R] against Jackson's bound, for the degree that comes closest to it.
 fn errors(family: &[Member], range: f64) -> ClaimRow {
-    let mut worst = (0.0, 0.0, 0.0, 0.0);
+    let mut worst = (0.0, 0.0, f64::INFINITY);
     let mut list = Vec::new();
     for member in family {
         let place = |k: usize| range * (2.0 * k as f64 / N_CHECKED as f64 - 1.0);
@@ -115,10 +115,10 @@ fn errors(family: &[Member], range: f64) -> ClaimRow {
         let bound = 0.5 * PI * 0.25 * range / (member.parameter + 1.0);
         list.push(format!("{error:.2e} ≤ {bound:.2e} at k = {}", member.parameter));
         if error / bound > worst.0 {
-            worst = (error / bound, error, bound, member.parameter);
+            worst = (error / bound, error, bound);
         }
     }
-    let (part, error, bound, _) = worst;
+    let (part, error, bound) = worst;
     let verdict = if part <= 1.0 { Verdict::Holds } else { Verdict::Violated };
     let meaning = format!("R = {range:.3} holds all pre-activations; errors {}", list.join(", "));
     ERROR.row(verdict, meaning).measured(error, bound)

@@ -155,8 +155,7 @@ impl Observer<FlowField> for Witness {
         let hits: Vec<usize> = hits.map(|c| c.contact.switch).collect();
         let mut is_meeting = hits.len() > 1;
         for &switch in &hits {
-            if let Some((t, last)) = self.last_hit.filter(|(_, last)| *last != switch) {
-                debug_assert_ne!(last, switch);
+            if let Some((t, _)) = self.last_hit.filter(|(_, last)| *last != switch) {
                 let gap = after.t - t;
                 self.smallest_gap = Some(self.smallest_gap.map_or(gap, |g| g.min(gap)));
                 is_meeting |= gap <= SIMULTANEOUS * after.t;
