@@ -243,7 +243,12 @@ fn notes(out: &mut impl Write, run: &DescentSummary) -> io::Result<()> {
 fn order_line(order: &OrderSummary, what: &str) -> String {
     let value = match order.order {
         Some(value) => format!("{what} ~ η^{value:.3} at t = {}", number(Some(order.horizon))),
-        None if order.points.len() < 3 => "needs three step sizes that get to the same time".to_owned(),
+        None if order.points.len() < 3 => {
+            return format!(
+                "not fitted: needs three plain runs that get to the same time, found {}",
+                order.points.len()
+            );
+        }
         None => format!("no power of η: a {what} is 0"),
     };
     let caveat = order.caveat.as_ref().map_or(String::new(), |caveat| format!("; {caveat}"));
@@ -261,10 +266,12 @@ fn sharpness_line(sharpness: &SharpnessSummary, runs: &[DescentSummary]) -> Stri
     );
     let mut n_exceeded = 0;
     for run in runs {
-        if let Some(t) = run.unstable_from {
+        // What the flow does behind the last iterate is nothing to this run.
+        if let Some(t) = run.unstable_from.filter(|t| *t <= run.t) {
             n_exceeded += 1;
+            let name = if run.momentum > 0.0 { "2(1 + β)/η" } else { "2/η" };
             let limit = number(Some(2.0 * (1.0 + run.momentum) / run.step_size));
-            text += &format!("; above 2/η = {limit} from t = {}", number(Some(t)));
+            text += &format!("; above {name} = {limit} from t = {}", number(Some(t)));
         }
     }
     text += match (n_exceeded, runs.len()) {
