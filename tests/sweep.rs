@@ -453,6 +453,50 @@ fn the_published_networks_have_their_published_sizes() {
 }
 
 #[test]
+fn the_tables_of_the_reproduction_are_those_of_this_program() {
+    // The first cells, which have few events: errors are those of the tolerance 1e-8, times a condition well below a thousand.
+    for (name, n_events) in [("paper-dnn-sweep", "7"), ("paper-gcn-sweep", "0")] {
+        let plan = SweepPlan::load(name, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let first = Shard { index: 1, count: plan.n_cells() };
+        let swept = run(&plan, folder.path(), first, 1, &()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((swept.rows.len(), swept.n_pending), (1, 0));
+        let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reproduction").join(format!("{name}.csv"));
+        let text = read(&published);
+        assert_eq!(text.lines().next(), Some(Row::columns(&plan).join(",").as_str()));
+        assert_eq!(text.lines().count(), 1 + plan.n_cells());
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let row: std::collections::BTreeMap<String, String> =
+            reader.deserialize().next().expect("a row").expect("it is well formed");
+        let now = &columns(folder.path())[0];
+        assert_eq!(now["events"], n_events);
+        for (column, value) in row.iter().filter(|(column, _)| *column != "wall_seconds") {
+            let (found, expected) = (now[column].parse::<f64>(), value.parse::<f64>());
+            let is_near = match (found, expected) {
+                (Ok(found), Ok(expected)) => (found - expected).abs() <= 1e-5 * expected.abs(),
+                _ => now[column] == *value,
+            };
+            assert!(is_near, "{name}, {column}: {} now, {value} in the table", now[column]);
+        }
+    }
+}
+
+#[test]
+fn rescalings_keep_the_gram_matrix_singular_at_the_threshold() {
+    // P = 83 parameters for nM = 80 targets, but each of the 6 hidden units can be rescaled: rank J ≤ 83 − 6 = 77.
+    for seed in 1..=5 {
+        let overrides =
+            ["network.hidden=[3, 3]".to_owned(), format!("seed={seed}"), "flow.until=[Time(1e-6)]".to_owned()];
+        let scenario = Scenario::load("paper-dnn-small", &overrides).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(scenario.problem.theta0.len(), 83);
+        let run = gradflow::simulate::simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false);
+        let lambda0 = run.observed.lambda0.expect("it was tracked");
+        assert!(lambda0.rank <= 77 && lambda0.value == 0.0, "seed {seed}: {lambda0:?}");
+        assert_eq!(run.observed.bound.verdict.as_str(), "vacuous", "seed {seed}");
+    }
+}
+
+#[test]
 fn every_embedded_plan_loads_and_crosses_the_threshold() {
     for plan in gradflow::scenario::embedded_plans() {
         let loaded = SweepPlan::load(plan.name, &[]).unwrap_or_else(|error| panic!("{error}"));

@@ -1,7 +1,7 @@
 //! Sweeps: a grid of scenarios, run side by side into one directory and one table.
 //!
-//! [`SweepPlan`] is the grid as written, with every cell's scenario checked before anything runs; [`run`] computes the cells that a
-//! directory does not have yet, on any number of threads and with the same results; [`merge`] puts the shards of a job array together.
+//! [`SweepPlan`] is the grid as written, with every cell's scenario checked before anything runs; [`run()`] computes the cells that a
+//! directory does not have yet, on any number of threads and with the same results; [`merge()`] puts the shards of a job array together.
 //! A cell is a run directory made under another name and renamed when it is finished, and a [`Row`] is a function of that directory
 //! alone, so that a sweep which was killed and resumed, or split into shards, gives the same table as one that was not.
 //!
