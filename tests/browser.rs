@@ -88,7 +88,7 @@ fn the_page_of_quickstart_works_offline_and_shows_the_numbers_of_its_files() {
     gradflow(folder.path(), &["run", "quickstart", "--out", "run", "--quiet"]);
     let run = folder.path().join("run");
     browser.open(&run.join("report.html"));
-    is_sound(&mut browser, 15);
+    is_sound(&mut browser, 14);
 
     // Facts.
     let summary = summary(&run);
@@ -160,10 +160,18 @@ fn the_page_of_quickstart_works_offline_and_shows_the_numbers_of_its_files() {
     }
     browser.evaluate("(() => { const p = document.getElementById('figure-loss'); const b = p.getBoundingClientRect(); p.dispatchEvent(new MouseEvent('mousemove', { clientX: b.left + b.width / 2, clientY: b.top + 60, bubbles: true })); })()");
     let cursor = browser.evaluate("document.getElementById('cursor').textContent");
-    assert!(cursor.as_str().is_some_and(|c| c.starts_with("t ") && c.contains("λ_min 0.00")), "{cursor}");
+    assert!(
+        cursor.as_str().is_some_and(
+            |c| c.starts_with("t ") && ["loss 0.", "‖r‖ ", "λ_min 0.", "sliding "].iter().all(|w| c.contains(w))
+        ),
+        "{cursor}"
+    );
     let lines = browser
         .evaluate("[...document.querySelectorAll('.time-cursor')].filter(l => l.style.display === 'block').length");
     assert!(lines.as_u64() > Some(8), "{lines} cursors");
+
+    let buttons = browser.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title).join()");
+    assert!(!buttons.as_str().unwrap_or_default().contains("Share"), "no button sends data away: {buttons}");
 
     let pdf = browser.pdf();
     let text = String::from_utf8_lossy(&pdf);

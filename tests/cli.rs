@@ -371,9 +371,11 @@ fn the_folder_of_a_run_is_replaced_and_any_other_is_left_alone() {
     let folder = temporary();
     ok(folder.path(), &["run", "one-neuron", "--out", "a"]);
     fs::write(folder.path().join("a/report.html"), "old").expect("writable");
-    ok(folder.path(), &["run", "sliding-1d", "--out", "a"]);
+    ok(folder.path(), &["run", "sliding-1d", "--out", "a", "--no-report"]);
     assert_eq!(summary(&folder.path().join("a"))["scenario"], "sliding-1d");
     assert!(!folder.path().join("a/report.html").exists(), "the report of another run was left behind");
+    ok(folder.path(), &["run", "one-neuron", "--out", "a"]);
+    assert!(read(&folder.path().join("a/report.html")).contains("<h1>one-neuron</h1>"));
 
     fs::create_dir(folder.path().join("other")).expect("writable");
     fs::write(folder.path().join("other/thesis.tex"), "mine").expect("writable");

@@ -161,6 +161,9 @@ fn nice(step: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= step * (1.0 - 1e-12)).unwrap_or(10.0 * power)
 }
 
+/// Positions on both axes; `None` is a gap.
+type Points = Vec<Option<(f64, f64)>>;
+
 /// Where a legend hides least: the corner with the fewest points.
 fn emptiest_corner<'a>(
     points: impl Iterator<Item = &'a (f64, f64)>,
@@ -187,11 +190,11 @@ fn plot<B: DrawingBackend>(figure: &Figure, area: DrawingArea<B, Shift>, scale: 
     area.fill(&WHITE).map_err(text)?;
     let x = Scale::of(&figure.x, drawn(figure).flat_map(|s| &s.x));
     let y = Scale::of(&figure.y, drawn(figure).flat_map(|s| &s.y));
-    let points = |s: &Series| -> Vec<Option<(f64, f64)>> {
+    let points = |s: &Series| -> Points {
         let (xs, ys) = if s.mark == Mark::Steps { stairs(s) } else { (s.x.clone(), s.y.clone()) };
         xs.iter().zip(&ys).map(|(a, b)| Some((x.at(*a)?, y.at(*b)?))).collect()
     };
-    let all: Vec<(&Series, Vec<Option<(f64, f64)>>)> = drawn(figure).map(|s| (s, points(s))).collect();
+    let all: Vec<(&Series, Points)> = drawn(figure).map(|s| (s, points(s))).collect();
     let corner = emptiest_corner(all.iter().flat_map(|(_, points)| points.iter().flatten()), &x.range, &y.range);
     let mut chart = ChartBuilder::on(&area)
         .margin(12 * k)

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of simulating: all it reads goes through [`crate::record`]. A run is read into a [`Loaded`] as far as it can be read,
 //! [`panels`] turn that into words and [`figure::Figure`]s, and those are drawn twice: by plotly in a page that needs no network
-//! ([`page`]), and as SVG, PNG and CSV ([`export`]). Start with [`write_run`].
+//! (`page`), and as SVG, PNG and CSV ([`export`]). Start with [`write_run`].
 
 mod diagram;
 pub mod export;

@@ -95,19 +95,19 @@ const FUNCTION: &str = include_str!("assets/function.html");
 
 fn header(out: &mut String, loaded: &Loaded) {
     let s = loaded.run.summary();
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<header>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n<div class=\"top\">\n",
+        "<header>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n<div class=\"top\">",
         escape(&s.scenario),
         escape(&lead(s))
     );
-    let _ = write!(out, "<dl class=\"facts\">{}</dl>\n", facts(loaded));
+    let _ = writeln!(out, "<dl class=\"facts\">{}</dl>", facts(loaded));
     if let Some(setting) = &loaded.setting {
         out.push_str(&super::diagram::network(setting.widths()));
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "</div>\n<table class=\"verdicts\" id=\"verdicts\"><caption>Verdicts</caption><tbody>\n{}</tbody></table>\n",
+        "</div>\n<table class=\"verdicts\" id=\"verdicts\"><caption>Verdicts</caption><tbody>\n{}</tbody></table>",
         verdicts(s)
     );
     out.push_str(&links(loaded.run.folder()));
@@ -229,7 +229,11 @@ fn verdicts(s: &Summary) -> String {
         row("Energy identity", "measured", &format!("largest defect {} of L(0)", significant(i.energy_defect)));
         let text = match (&i.none_conserved_because, i.conservation_drift) {
             (Some(reason), _) => format!("nothing is conserved: {reason}"),
-            (None, drift) => format!("{} quantities, largest relative drift {}", i.n_conserved, significant(drift)),
+            (None, drift) => format!(
+                "{}, largest relative drift {}",
+                panels::counted(i.n_conserved as u64, "quantity", "quantities"),
+                significant(drift)
+            ),
         };
         row("Conservation", "measured", &text);
     }
@@ -276,11 +280,11 @@ fn links(folder: &Path) -> String {
 pub(super) fn toolbar(out: &mut String, panels: &[Panel], is_log: bool) {
     let links: String = panels.iter().map(|p| format!("<a href=\"#panel-{}\">{}</a>", p.id, p.title)).collect();
     let pressed = |on: bool| if on { "true" } else { "false" };
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<nav id=\"toolbar\"><div class=\"links\">{links}</div><div class=\"tools\"><span role=\"group\" aria-label=\"scale of the time axis\">time axis \
         <button type=\"button\" id=\"time-linear\" aria-pressed=\"{}\">linear</button><button type=\"button\" id=\"time-log\" aria-pressed=\"{}\">log</button></span> \
-        <button type=\"button\" id=\"time-all\">whole run</button> <output id=\"cursor\">Point at a figure for the values at that time.</output></div></nav>\n",
+        <button type=\"button\" id=\"time-all\">whole run</button> <output id=\"cursor\">Point at a figure for the values at that time.</output></div></nav>",
         pressed(!is_log),
         pressed(is_log)
     );
@@ -291,29 +295,29 @@ pub(super) fn faults(out: &mut String, faults: &[String]) {
         return;
     }
     let items: String = faults.iter().map(|f| format!("<li>{}</li>", escape(f))).collect();
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<section class=\"faults\" id=\"faults\"><h2>Missing or damaged</h2><p>The page shows what could be read.</p><ul>{items}</ul></section>\n"
+        "<section class=\"faults\" id=\"faults\"><h2>Missing or damaged</h2><p>The page shows what could be read.</p><ul>{items}</ul></section>"
     );
 }
 
 pub(super) fn section(out: &mut String, panel: &Panel, extra: &str) {
-    let _ = write!(out, "<section class=\"panel\" id=\"panel-{}\">\n<h2>{}</h2>\n", panel.id, panel.title);
+    let _ = writeln!(out, "<section class=\"panel\" id=\"panel-{}\">\n<h2>{}</h2>", panel.id, panel.title);
     for sentence in &panel.words {
         let _ = writeln!(out, "<p class=\"words\">{}</p>", escape(sentence));
     }
     out.push_str("<div class=\"figures\">\n");
     for figure in &panel.figures {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<figure><h3>{}</h3><div class=\"plot\" id=\"figure-{}\" role=\"img\" aria-label=\"{}\"></div><figcaption>{}</figcaption></figure>\n",
+            "<figure><h3>{}</h3><div class=\"plot\" id=\"figure-{}\" role=\"img\" aria-label=\"{}\"></div><figcaption>{}</figcaption></figure>",
             escape(&figure.title),
             figure.id,
             escape(&figure.title),
             escape(&figure.caption)
         );
     }
-    let _ = write!(out, "{extra}</div>\n</section>\n");
+    let _ = writeln!(out, "{extra}</div>\n</section>");
 }
 
 fn verified(out: &mut String, loaded: &Loaded) {
@@ -363,10 +367,10 @@ fn reproduce(out: &mut String, loaded: &Loaded) {
     let items: String = unchecked.iter().map(|u| format!("<li>{}</li>", escape(u))).collect();
     let command =
         format!("gradflow run {}", super::shell::quoted(&loaded.run.folder().join(file::SCENARIO).to_string_lossy()));
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<section class=\"panel\" id=\"panel-reproduce\"><h2>What was not checked, and how to reproduce</h2><ul>{items}</ul>\n\
-        <p>gradflow {}, seed {}. The same run again, bit for bit: <code>{}</code></p>\n",
+        <p>gradflow {}, seed {}. The same run again, bit for bit: <code>{}</code></p>",
         escape(&s.version),
         s.seed,
         escape(&command)
@@ -375,7 +379,7 @@ fn reproduce(out: &mut String, loaded: &Loaded) {
         let shown: String = text.chars().take(LONGEST_SCENARIO).collect();
         let rest = if shown.len() < text.len() { "\n… (the rest is in scenario.ron)" } else { "" };
         let _ =
-            write!(out, "<details open><summary>scenario.ron</summary><pre>{}{rest}</pre></details>\n", escape(&shown));
+            writeln!(out, "<details open><summary>scenario.ron</summary><pre>{}{rest}</pre></details>", escape(&shown));
     }
     out.push_str("</section>\n");
 }

@@ -118,12 +118,6 @@ impl Browser {
         decode(answer["data"].as_str().expect("a document"))
     }
 
-    /// A picture of the whole page.
-    pub fn screenshot(&mut self) -> Vec<u8> {
-        let answer = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "format": "png" }));
-        decode(answer["data"].as_str().expect("a picture"))
-    }
-
     /// Colours of the dark scheme, or of the light one.
     pub fn prefer_dark(&mut self, is_dark: bool) {
         let value = if is_dark { "dark" } else { "light" };

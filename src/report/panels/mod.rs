@@ -47,6 +47,6 @@ pub fn suits_log_time(loaded: &Loaded) -> bool {
 }
 
 /// Count and noun: `1 event`, `2 events`.
-fn counted(count: u64, one: &str, many: &str) -> String {
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
