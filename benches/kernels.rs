@@ -75,6 +75,7 @@ fn kernels(c: &mut Criterion) {
                 dense: &|_, _| {},
                 y: &mut y,
                 dy: &mut scratch,
+                evaluated_at: None,
                 n_evaluations: 0,
                 n_single_values: 0,
             };

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::page::Page;
 use super::progress::Progress;
-use super::summary::{line, number};
+use super::summary::line;
 use super::{CliError, Common, Overrides, run, summary};
 use clap::Args;
 use gradflow::descent::compare;
@@ -11,6 +11,7 @@ use gradflow::record::{
     CompareSummary, ConditionSummary, DescentSummary, OrderSummary, RunWriter, SharpnessSummary, Summary,
     default_folder, write_comparison,
 };
+use gradflow::report::significant as number;
 use gradflow::scenario::{DescentRun, Scenario};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

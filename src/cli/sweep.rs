@@ -2,10 +2,10 @@
 
 use super::exit::Exit;
 use super::run::on_interrupt;
-use super::summary::number;
 use super::{CliError, Common, Overrides};
 use clap::{Args, Subcommand};
 use gradflow::record::{Status, folder_under};
+use gradflow::report::significant as number;
 use gradflow::sweep::{Row, Shard, SweepPlan, Watch, file, merge, run, shared_plan};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;

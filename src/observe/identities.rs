@@ -86,7 +86,8 @@ impl Identities {
         let Self { conserved, values, .. } = self;
         let conservation_drift = report.conservation_drift.as_mut().map(|drift| {
             let mut largest = 0.0_f64;
-            for ((law, initial), (last, largest_change)) in conserved.laws().iter().zip(conserved.initial()).zip(values) {
+            for ((law, initial), (last, largest_change)) in conserved.laws().iter().zip(conserved.initial()).zip(values)
+            {
                 *last = law.value(theta);
                 let change = (*last - initial).abs();
                 *largest_change = largest_change.max(change);

@@ -7,8 +7,7 @@ use super::spectra::Spectra;
 use crate::flow::FlowField;
 use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, Tracker};
 use crate::ode::{
-    BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, Stats, StepView,
-    StopReason,
+    BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, Stats, StepView, StopReason,
 };
 use std::io;
 use std::ops::ControlFlow;

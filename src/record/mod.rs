@@ -29,11 +29,11 @@ pub use summary::{
     AuditSummary, BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
     Status, Summary, Tolerances, WorkSummary,
 };
+pub use sweep::Sweep;
 pub use table::{
     ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
     TrajectoryRecord,
 };
-pub use sweep::Sweep;
 pub use verify::{VerifyRecord, VerifyRow};
 pub(crate) use writer::Table;
 pub use writer::{RunWriter, default_folder, folder_under};

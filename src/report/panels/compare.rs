@@ -42,8 +42,7 @@ fn distance(loaded: &Loaded, is_log: bool) -> Option<Figure> {
         Figure::new("distance", "Distance from the flow", caption, Axis::time(is_log), Axis::log("relative distance"));
     for (k, step_size) in step_sizes(loaded.descent.iter().map(|r| r.step_size)).into_iter().enumerate() {
         let rows: Vec<_> = loaded.descent.iter().filter(|r| r.step_size == step_size).collect();
-        let points =
-            thin::evenly(rows.len(), 1500).into_iter().map(|i| (rows[i].t, rows[i].relative_distance));
+        let points = thin::evenly(rows.len(), 1500).into_iter().map(|i| (rows[i].t, rows[i].relative_distance));
         figure.push(Series::new(format!("η = {step_size}"), Mark::Line, Colour::cycle(k + 1), points));
     }
     figure.if_any()

@@ -34,14 +34,10 @@ fn loss(loaded: &Loaded, is_log: bool) -> Option<Figure> {
     ));
     for (k, step_size) in step_sizes(loaded.descent.iter().map(|r| r.step_size)).into_iter().enumerate() {
         let iterates: Vec<_> = loaded.descent.iter().filter(|r| r.step_size == step_size).collect();
-        let points = thin::evenly(iterates.len(), 1500)
-            .into_iter()
-            .map(|i| (iterates[i].t, iterates[i].loss_descent));
+        let points = thin::evenly(iterates.len(), 1500).into_iter().map(|i| (iterates[i].t, iterates[i].loss_descent));
         figure.push(Series::new(format!("descent, η = {step_size}"), Mark::Dashed, Colour::cycle(k + 1), points));
         let modified: Vec<_> = loaded.modified_flow.iter().filter(|r| r.step_size == step_size).collect();
-        let points = thin::evenly(modified.len(), 1500)
-            .into_iter()
-            .map(|i| (modified[i].t, modified[i].loss));
+        let points = thin::evenly(modified.len(), 1500).into_iter().map(|i| (modified[i].t, modified[i].loss));
         figure.push(Series::new(format!("modified flow, η = {step_size}"), Mark::Dotted, Colour::cycle(k + 1), points));
     }
     figure.if_any()
