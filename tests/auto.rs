@@ -62,8 +62,8 @@ fn auto_follows_the_flow_of_the_explicit_pair_for_a_fraction_of_its_work() {
 /// A net whose events end most steps long before the tolerance would.
 fn crowded(method: &str) -> Run {
     let text = format!(
-        "(seed: 5, data: Ball(samples: 16, inputs: 4, outputs: 2), network: Dense(hidden: [12, 12]),
-          activation: LeakyRelu(0.01), flow: (until: [Time(1.0)], method: {method}, rtol: 1e-8), ntk: (track: false))"
+        "(seed: 5, data: Ball(samples: 40, inputs: 10, outputs: 2), network: Dense(hidden: [32, 32]),
+          activation: LeakyRelu(0.01), flow: (until: [Time(0.2)], method: {method}, rtol: 1e-8), ntk: (track: false))"
     );
     simulated(&text, method, 1e-8)
 }
@@ -76,7 +76,7 @@ fn where_events_crowd_the_low_order_pair_saves_work() {
     assert_eq!(auto.events, bs32.events);
     assert!(common::relative_distance(&auto.theta, &tsit5.theta, 1.0) < 1e-7);
     let [a, t, b] = [auto, tsit5, bs32].map(|run| run.stats.evaluations);
-    assert!(3 * a < 2 * t && a < b, "{a} evaluations, {t} and {b} with one pair");
+    assert!(10 * a < 9 * t && a < b, "{a} evaluations, {t} and {b} with one pair");
 }
 
 #[test]
