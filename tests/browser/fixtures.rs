@@ -30,40 +30,16 @@ fn write(path: &Path, text: &str) {
 
 /// `compared`, a run with files of a comparison beside it, and `side-by-side.html` of it and another run.
 pub fn with_comparison(folder: &Path) {
-    gradflow(folder, &["run", "sliding-1d", "--out", "compared", "--quiet"]);
+    let arguments =
+        ["--step", "0.1", "--step", "0.05", "--horizon", "4", "--out", "compared", "--quiet", "--no-report"];
+    gradflow(folder, &[&["compare", "sliding-1d"], &arguments[..]].concat());
     gradflow(folder, &["run", "one-neuron", "--out", "other", "--quiet"]);
     let compared = folder.join("compared");
-    let mut descent =
-        "step_size,k,t,loss_descent,loss_flow,distance,relative_distance,pattern_disagreement\n".to_owned();
-    let mut modified = "step_size,t,loss,distance_descent\n".to_owned();
-    for step in [0.1, 0.05] {
-        for k in 0..=(4.0_f64 / step).round() as u32 {
-            let t = f64::from(k) * step;
-            let loss = (-t).exp() * (1.0 + step * t);
-            let _ = writeln!(
-                descent,
-                "{step},{k},{t},{loss},{},{},{},{}",
-                (-t).exp(),
-                step * t,
-                0.1 * step * (t + step),
-                0.5 * step
-            );
-            let _ = writeln!(modified, "{step},{t},{},{}", loss * (1.0 + step * step), step * step * t);
-        }
-    }
-    let mut sharpness = "t,side,sharpness,error\n".to_owned();
-    for k in 0..=40 {
-        let t = f64::from(k) / 10.0;
-        let _ = writeln!(sharpness, "{t},,{},1e-9", 12.0 + 3.0 * t);
-    }
-    write(&compared.join("descent.csv"), &descent);
-    write(&compared.join("modified_flow.csv"), &modified);
-    write(&compared.join("sharpness.csv"), &sharpness);
     write(
         &compared.join("verify.json"),
         r#"{"schema": 1, "scenario": "sliding-1d", "rows": [
             {"claim": "Theorem 3.1", "title": "the bound", "figure": 0.93, "tolerance": 1e-6, "verdict": "holds", "meaning": "‖r‖ stays below"},
-            {"claim": "Lemma 3.2", "title": "G > 0", "figure": null, "tolerance": "-", "verdict": "vacuous", "meaning": "λ₀ = 0"}]}"#,
+            {"claim": "Lemma 3.2", "title": "G > 0", "figure": null, "tolerance": null, "verdict": "vacuous", "meaning": "λ₀ = 0"}]}"#,
     );
     gradflow(folder, &["report", "compared"]);
     gradflow(folder, &["report", "compared", "other"]);

@@ -37,7 +37,7 @@ pub(super) fn panel(loaded: &Loaded, is_log: bool) -> Panel {
 }
 
 fn distance(loaded: &Loaded, is_log: bool) -> Option<Figure> {
-    let caption = "Distance of gradient descent from the flow at the same time, relative to the way the flow has gone. Halving η should halve it.";
+    let caption = "Distance of gradient descent from the flow at the same time, relative to the norm of the flow's parameters. Halving η should halve it.";
     let mut figure =
         Figure::new("distance", "Distance from the flow", caption, Axis::time(is_log), Axis::log("relative distance"));
     for (k, step_size) in step_sizes(loaded.descent.iter().map(|r| r.step_size)).into_iter().enumerate() {
