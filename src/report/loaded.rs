@@ -66,7 +66,7 @@ impl Loaded {
             sharpness: if has(file::SHARPNESS) { rows(run.sharpness(), &mut faults) } else { Vec::new() },
             modified_flow: if has(file::MODIFIED_FLOW) { rows(run.modified_flow(), &mut faults) } else { Vec::new() },
             verified: if has(file::VERIFY) {
-                VerifyRecord::read(&folder).map(|v| v.rows).unwrap_or_else(|error| {
+                VerifyRecord::read(folder).map(|v| v.rows).unwrap_or_else(|error| {
                     faults.push(sentence(&error));
                     Vec::new()
                 })
