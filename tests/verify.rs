@@ -173,6 +173,22 @@ fn the_tables_have_every_embedded_scenario() {
     assert_eq!(listed, all);
 }
 
+/// Without it a Jacobian may be too large as well, so that nothing is made of one.
+#[test]
+fn without_the_spectrum_nothing_is_said_about_it() {
+    let scenario = load("one-neuron", &["ntk=(track: false)"]);
+    let rows = verify(&gather(&scenario), Limits::default());
+    for (claim, verdict, word) in [
+        ("a-priori", Verdict::DoesNotApply, "track: false"),
+        ("predicted-half", Verdict::Unresolved, "not tracked"),
+        ("bound", Verdict::Unresolved, "not tracked"),
+        ("energy", Verdict::Holds, ""),
+    ] {
+        let row = row(&rows, claim);
+        assert!(row.verdict == verdict && row.meaning.contains(word), "{row:?}");
+    }
+}
+
 /// f = wx with one weight: G = x², the flow is r = r₀e^{−x²t}, and J does not change at all.
 #[test]
 fn a_linear_unit_has_all_figures_in_closed_form() {

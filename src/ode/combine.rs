@@ -69,18 +69,29 @@ fn combine_blocks(out: &mut [f64], base: Option<&[f64]>, terms: &Terms<'_>) -> b
     for from in (0..out.len()).step_by(BLOCK) {
         let range = from..out.len().min(from + BLOCK);
         let out = &mut out[range.clone()];
-        out.fill(0.0);
         let mut fours = terms.as_slice().chunks_exact(4);
+        let mut is_first = true;
         for four in &mut fours {
             let [(a, u), (b, v), (c, w), (d, x)] = [0, 1, 2, 3].map(|i| (four[i].0, &four[i].1[range.clone()]));
-            for ((((out, u), v), w), x) in out.iter_mut().zip(u).zip(v).zip(w).zip(x) {
-                *out += (a * u + b * v) + (c * w + d * x);
+            let columns = out.iter_mut().zip(u).zip(v).zip(w).zip(x);
+            if is_first {
+                columns.for_each(|((((out, u), v), w), x)| *out = (a * u + b * v) + (c * w + d * x));
+            } else {
+                columns.for_each(|((((out, u), v), w), x)| *out += (a * u + b * v) + (c * w + d * x));
             }
+            is_first = false;
         }
         for (weight, vector) in fours.remainder() {
-            for (out, v) in out.iter_mut().zip(&vector[range.clone()]) {
-                *out += weight * v;
+            let columns = out.iter_mut().zip(&vector[range.clone()]);
+            if is_first {
+                columns.for_each(|(out, v)| *out = weight * v);
+            } else {
+                columns.for_each(|(out, v)| *out += weight * v);
             }
+            is_first = false;
+        }
+        if is_first {
+            out.fill(0.0);
         }
         if let Some(base) = base {
             for (out, b) in out.iter_mut().zip(&base[range]) {

@@ -40,6 +40,7 @@ pub(super) fn a_priori(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
             CLAIM.row(Verdict::DoesNotApply, meaning).measured(radius, distance)
         }
         Ball::Singular => CLAIM.row(Verdict::DoesNotApply, "G(0) is singular to rounding"),
+        Ball::NotTracked => CLAIM.row(Verdict::DoesNotApply, "the run leaves the spectrum out: ntk: (track: false)"),
         Ball::NotFinite => CLAIM.row(Verdict::Unresolved, "a value of the network near θ₀ is not finite"),
     }
 }

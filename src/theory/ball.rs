@@ -46,6 +46,8 @@ pub(super) enum Ball {
     Singular,
     /// A value in the ball is not finite.
     NotFinite,
+    /// The run was asked to leave the spectrum out, for which a Jacobian may be too large as well.
+    NotTracked,
 }
 
 impl Ball {
@@ -55,6 +57,9 @@ impl Ball {
     }
 
     fn search(evidence: &Evidence) -> Option<Self> {
+        if !evidence.plan.track_ntk {
+            return Some(Self::NotTracked);
+        }
         let theta0 = &evidence.problem.theta0;
         let mut local = Local { field: evidence.field(), grams: GramEvaluator::default(), dy: vec![0.0; theta0.len()] };
         let jacobian = local.jacobian(theta0)?;

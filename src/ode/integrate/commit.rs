@@ -64,8 +64,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         self.field.margins(&mut self.start.margins);
         let margins = std::mem::take(&mut self.start.margins);
-        self.field.rates(&self.dy, &mut self.start.rates);
-        self.stats.rate_evaluations += 1;
+        if self.has_rates {
+            self.start.rates.copy_from_slice(&self.work.rates);
+        } else {
+            self.field.rates(&self.dy, &mut self.start.rates);
+            self.stats.rate_evaluations += 1;
+        }
         let rates_before = self.start.rates.clone();
         self.report_narrow_events(found, &margins, &rates_before);
         let mut meeting = Meeting {

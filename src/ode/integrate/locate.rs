@@ -115,6 +115,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let same_time = SIMULTANEOUS * (self.t + found.x * h).max(h);
         located.evaluated_at = evaluated_at;
         let mut broken = None;
+        let mut rates_at = f64::NAN;
         for _ in 0..100 {
             if let Err(error) = located.stand_at(found.x) {
                 broken = Some(error);
@@ -122,6 +123,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             }
             located.field.rates(located.dy, &mut rates);
             self.stats.rate_evaluations += 1;
+            rates_at = found.x;
             located.field.margins(&mut margins);
             if let Some(exit) = located.earliest_exit(found.x, &margins).filter(|e| e.x < found.x) {
                 let merged = (found.x - exit.x) * h <= same_time;
@@ -151,6 +153,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.stats.evaluations += located.n_evaluations;
         self.stats.single_values += located.n_single_values;
         self.work.rates = rates;
+        self.has_rates = rates_at == found.x;
         match broken {
             Some(reason) => ControlFlow::Break(reason),
             None => ControlFlow::Continue(found),

@@ -128,6 +128,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
     dy_cut: Vec<f64>,
+    /// Whether `work.rates` are those at the event just located, in the old mode.
+    has_rates: bool,
     work: Workspace,
     stats: Stats,
 }
@@ -177,6 +179,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],
             dy_cut: vec![0.0; dim],
+            has_rates: false,
             work,
             stats: Stats::default(),
             field,
