@@ -45,6 +45,7 @@
 //! # Ok::<(), gradflow::scenario::ScenarioError>(())
 //! ```
 
+pub mod cholesky;
 pub mod data;
 pub mod descent;
 pub mod flow;

@@ -3,12 +3,24 @@
 /// Number of independent partial sums; the order of summation depends on nothing else.
 const LANES: usize = 8;
 
-/// Runs `f` compiled for the widest vector instructions this machine has. Only the speed depends on them: sums keep their order,
-/// and no multiplication is fused with an addition.
+/// Runs `f` compiled for the widest vector instructions this machine has; `f` itself has to be inlined for that, which
+/// [`vectorised!`] sees to.
 #[inline(always)]
-pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
+
+/// The value of an expression, compiled for the widest vector instructions this machine has. Only the speed depends on them: sums keep
+/// their order, and no multiplication is fused with an addition.
+macro_rules! vectorised {
+    ($body:expr) => {
+        $crate::vector::dispatch(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(crate) use vectorised;
 
 /// Σ a_i b_i.
 #[inline(always)]
@@ -71,45 +83,9 @@ pub fn all_finite(a: &[f64]) -> bool {
     lanes.iter().sum::<f64>() + tail == 0.0
 }
 
-/// x ← (L Lᵀ)⁻¹ x for a lower triangular Cholesky factor with contiguous columns; for a single right-hand side of the sizes here this
-/// beats blocked solvers.
-pub fn cholesky_solve(factor: faer::MatRef<'_, f64>, x: &mut [f64]) {
-    let n = x.len();
-    let column = |j: usize| factor.col(j).try_as_col_major().map(|c| c.as_slice()).expect("factors are column-major");
-    vectorised(|| {
-        for j in 0..n {
-            let l = column(j);
-            let (head, tail) = x.split_at_mut(j + 1);
-            head[j] /= l[j];
-            let pivot = head[j];
-            tail.iter_mut().zip(&l[j + 1..n]).for_each(|(x, l)| *x -= pivot * l);
-        }
-        for j in (0..n).rev() {
-            let l = column(j);
-            let (head, tail) = x.split_at_mut(j + 1);
-            head[j] = (head[j] - dot(&l[j + 1..n], tail)) / l[j];
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn triangular_solves_invert_the_matrix() {
-        for n in 1..30 {
-            let root = faer::Mat::from_fn(n, n, |i, j| ((3 * i + 5 * j + i * j) as f64).sin());
-            let matrix = &root * root.transpose() + faer::Mat::<f64>::identity(n, n);
-            let factor = matrix.llt(faer::Side::Lower).expect("positive definite");
-            let x: Vec<f64> = (0..n).map(|k| (k as f64).cos()).collect();
-            let mut y: Vec<f64> = (0..n).map(|i| (0..n).map(|j| matrix[(i, j)] * x[j]).sum()).collect();
-            cholesky_solve(factor.L(), &mut y);
-            // Eigenvalues lie in [1, 1 + n²], so that the condition number is at most that.
-            let tol = 1e2 * (n * n) as f64 * f64::EPSILON;
-            assert!(x.iter().zip(&y).all(|(a, b)| (a - b).abs() < tol), "n = {n}");
-        }
-    }
 
     #[test]
     fn lanes_give_the_naive_result_at_every_length() {

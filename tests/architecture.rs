@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 /// For each top-level module of the library, the other top-level modules that its code may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("vector", &[]),
+    ("cholesky", &["vector"]),
     ("data", &[]),
     ("logistic", &[]),
     ("loss", &["data", "logistic"]),
     ("ode", &["vector"]),
     ("net", &["logistic", "vector"]),
-    ("flow", &["data", "loss", "net", "ode", "vector"]),
-    ("ntk", &["flow", "net", "ode", "vector"]),
+    ("flow", &["cholesky", "data", "loss", "net", "ode", "vector"]),
+    ("ntk", &["cholesky", "flow", "net", "ode", "vector"]),
     ("observe", &["flow", "loss", "net", "ntk", "ode", "vector"]),
     ("scenario", &["data", "loss", "net"]),
     ("descent", &["data", "flow", "net", "ntk", "observe", "ode", "scenario", "simulate", "vector"]),

@@ -364,7 +364,7 @@ impl PiecewiseField for FlowField {
         for layer in 1..=batch.network().n_hidden() {
             let range = batch.layer_range(layer);
             let (z, mu) = (&self.forward.z[range.clone()], &self.backward.mu[range]);
-            (self.layer_scale[layer - 1], self.layer_mu[layer - 1]) = vectorised(|| (max_abs(z), max_abs(mu)));
+            (self.layer_scale[layer - 1], self.layer_mu[layer - 1]) = vectorised!((max_abs(z), max_abs(mu)));
         }
         if !all_finite(&self.forward.f) {
             return Err(NonFinite { what: "the network output".into() });

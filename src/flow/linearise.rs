@@ -5,13 +5,12 @@
 
 use super::sliding::{SlideSystem, TangentBuffers};
 use super::switches::Switches;
+use crate::cholesky::Cholesky;
 use crate::data::MergedData;
 use crate::loss::Loss;
 use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram};
 use crate::ode::{Linearisation, Mode, NonFinite};
-use crate::vector::cholesky_solve;
-use faer::linalg::solvers::Llt;
-use faer::{Mat, MatRef, Side};
+use faer::MatRef;
 use std::sync::Arc;
 
 /// See the module.
@@ -26,7 +25,7 @@ pub struct LowRank {
     probes: Probes,
     scratch: KernelScratch,
     gram: Vec<f64>,
-    factor: Option<Llt<f64>>,
+    factor: Cholesky,
 }
 
 /// What to linearise.
@@ -130,16 +129,14 @@ impl Linearisation for LowRank {
     fn factor(&mut self, shift: f64) -> Result<(), NonFinite> {
         let size = self.gram.len().isqrt();
         let gram = MatRef::from_column_major_slice(&self.gram[..], size, size);
-        let shifted = Mat::from_fn(size, size, |p, q| gram[(p, q)] + if p == q { 1.0 / shift } else { 0.0 });
-        let factor = shifted.llt(Side::Lower);
-        self.factor = Some(factor.map_err(|_| NonFinite { what: "the factor of the shifted Gram matrix".into() })?);
-        Ok(())
+        let factored = self.factor.factor(gram, 1.0 / shift);
+        factored.map_err(|_| NonFinite { what: "the factor of the shifted Gram matrix".into() })
     }
 
     fn solve(&mut self, b: &mut [f64]) {
         let mut image = self.jacobian(b);
-        if let Some(factor) = &self.factor {
-            cholesky_solve(factor.L(), &mut image);
+        if self.factor.size() > 0 {
+            self.factor.solve(&mut image);
         }
         let mut correction = vec![0.0; b.len()];
         self.jacobian_transposed(&image, &mut correction);

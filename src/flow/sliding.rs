@@ -4,10 +4,9 @@
 //! the equivalent-control (Utkin) solution ż_e = 0 for all e, which for one unit is Filippov's. δ are seeds injected
 //! into the backward pass; V is never formed.
 
+use crate::cholesky::Cholesky;
 use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, TangentScratch, gradient_products, switch_gram};
-use crate::vector::cholesky_solve;
-use faer::linalg::solvers::{Llt, Solve};
-use faer::{MatMut, MatRef, Side};
+use faer::MatRef;
 
 /// Added to the diagonal of a singular Γ, relative to its largest entry; it picks nearly the smallest δ.
 const RIDGE: f64 = 1e-13;
@@ -19,7 +18,7 @@ pub struct SlideSystem {
     probes: Probes,
     scratch: KernelScratch,
     gamma: Vec<f64>,
-    factor: Option<Llt<f64>>,
+    factor: Cholesky,
     solution: Vec<f64>,
 }
 
@@ -30,7 +29,7 @@ impl SlideSystem {
         self.switches.extend(switches);
         self.probes.switches(batch, theta, forward, &self.switches);
         switch_gram(batch, forward, &self.probes, &mut self.scratch, &mut self.gamma);
-        self.factor = None;
+        self.factor.clear();
         if self.switches.is_empty() {
             return;
         }
@@ -42,12 +41,10 @@ impl SlideSystem {
             for e in 0..k {
                 self.gamma[e * (k + 1)] += lift;
             }
-            let Ok(factor) = MatRef::from_column_major_slice(&self.gamma[..], k, k).llt(Side::Lower) else { continue };
+            let gamma = MatRef::from_column_major_slice(&self.gamma[..], k, k);
             // A pivot at rounding level means that the factor is noise although it exists.
-            let smallest = (0..k).map(|e| factor.L()[(e, e)]).fold(f64::INFINITY, f64::min);
-            let regular = smallest * smallest > 1e-14 * largest || ridge > 0.0;
-            self.factor = Some(factor);
-            if regular {
+            let is_regular = |factor: &Cholesky| ridge > 0.0 || factor.smallest_pivot().powi(2) > 1e-14 * largest;
+            if self.factor.factor(gamma, 0.0).is_ok() && is_regular(&self.factor) {
                 break;
             }
         }
@@ -56,7 +53,7 @@ impl SlideSystem {
     /// Forgets all switches.
     pub fn clear(&mut self) {
         self.switches.clear();
-        self.factor = None;
+        self.factor.clear();
     }
 
     /// V·∇L for the gradient whose seeds a backward pass has left in `backward`, without that gradient:
@@ -86,8 +83,8 @@ impl SlideSystem {
     pub fn solve_for_rates(&mut self, rates: impl Fn(usize) -> f64, seeds: &mut Vec<(usize, f64)>) {
         self.solution.clear();
         self.solution.extend((0..self.switches.len()).map(|e| -rates(e)));
-        if let Some(factor) = &self.factor {
-            cholesky_solve(factor.L(), &mut self.solution);
+        if self.factor.size() > 0 {
+            self.factor.solve(&mut self.solution);
         }
         seeds.clear();
         seeds.extend(self.switches.iter().copied().zip(self.solution.iter().copied()));
@@ -95,10 +92,7 @@ impl SlideSystem {
 
     /// Overwrites the columns of a (K × m, column-major) matrix B by Γ⁻¹B.
     pub fn solve_columns(&self, columns: &mut [f64]) {
-        let k = self.switches.len();
-        if let Some(factor) = &self.factor {
-            factor.solve_in_place(MatMut::from_column_major_slice_mut(columns, k, columns.len() / k));
-        }
+        self.factor.solve_columns(columns);
     }
 
     /// direction ← (I − VᵀΓ⁻¹V)·direction, the projection onto the tangent of all surfaces; buffers are overwritten.

@@ -197,6 +197,7 @@ pub struct KernelScratch {
     kernels: Vec<Vec<f64>>,
     products: Vec<f64>,
     spread: Vec<f64>,
+    by_unit: Vec<f64>,
     /// For each other layer, the rows of the probes.
     rows: Vec<Vec<f64>>,
     other_rows: Vec<f64>,
@@ -242,7 +243,7 @@ pub fn cross_gram(
     out.clear();
     out.resize(rows * b.len(), 0.0);
     scratch.refresh(batch, forward, a.depth().min(b.depth()));
-    let KernelScratch { kernels, products, spread, rows: own_rows, other_rows } = scratch;
+    let KernelScratch { kernels, products, spread, rows: own_rows, other_rows, .. } = scratch;
     for (l, layer) in batch.network().layers().iter().enumerate() {
         let (n_a, n_b) = (rows - a.first[l], b.len() - b.first[l]);
         if n_a == 0 || n_b == 0 {
@@ -274,7 +275,7 @@ pub fn cross_gram(
             Par::Seq,
         );
         let samples = &a.samples[a.first[l]..];
-        vectorised(|| {
+        vectorised!({
             let mut sample = None;
             for (k, column) in products[..n_a * n_b].chunks_exact(n_a).enumerate() {
                 let q = b.first[l] + k;
@@ -300,7 +301,7 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
     out.resize(rows * rows, 0.0);
     (0..rows).for_each(|q| out[q * rows + q..(q + 1) * rows].fill(0.0));
     scratch.refresh(batch, forward, probes.depth());
-    let KernelScratch { kernels, products, rows: own_rows, .. } = scratch;
+    let KernelScratch { kernels, products, spread, by_unit, rows: own_rows, .. } = scratch;
     for (l, layer) in batch.network().layers().iter().enumerate() {
         let first = probes.first[l];
         let deeper = probes.first.get(l + 1).copied().unwrap_or(rows);
@@ -315,34 +316,44 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
             matmul(target, Accum::Add, gradients.transpose(), gradients, 1.0, Par::Seq);
             continue;
         }
-        let kernel = &kernels[l][..];
         let width = layer.n_out;
-        let (samples, units) = (&probes.samples, &probes.units);
-        for q in first..deeper {
-            let column = &kernel[samples[q] * n..(samples[q] + 1) * n];
-            for p in (q..deeper).filter(|&p| units[p] == units[q]) {
-                out[q * rows + p] += column[samples[p]];
-            }
-            let seeds = &probes.seeds[l][(deeper - first) * width..];
-            for (p, seed) in (deeper..rows).zip(seeds.chunks_exact(width)) {
-                out[q * rows + p] += seed[units[q]] * column[samples[p]];
-            }
-        }
         let count = rows - deeper;
-        if count == 0 {
-            continue;
-        }
-        let seeds = MatRef::from_column_major_slice(&probes.seeds[l][(deeper - first) * width..], width, count);
+        let seeds = &probes.seeds[l][(deeper - first) * width..];
         products.resize(count * count, 0.0);
-        let target = MatMut::from_column_major_slice_mut(&mut products[..], count, count);
-        matmul(target, Accum::Replace, seeds.transpose(), seeds, 1.0, Par::Seq);
-        vectorised(|| {
-            for (k, products) in products.chunks_exact(count).enumerate() {
-                let q = deeper + k;
-                let column = &kernel[samples[q] * n..(samples[q] + 1) * n];
-                let target = &mut out[q * rows + q..(q + 1) * rows];
-                for ((t, &product), &sample) in target.iter_mut().zip(&products[k..]).zip(&samples[q..]) {
-                    *t += product * column[sample];
+        if count > 0 {
+            let seeds = MatRef::from_column_major_slice(seeds, width, count);
+            let target = MatMut::from_column_major_slice_mut(&mut products[..], count, count);
+            matmul(target, Accum::Replace, seeds.transpose(), seeds, 1.0, Par::Seq);
+        }
+        let (kernel, samples, units) = (&kernels[l][..], &probes.samples[first..], &probes.units[first..deeper]);
+        vectorised!({
+            // Seeds of the deeper probes, unit by unit.
+            by_unit.resize(width * count, 0.0);
+            for (p, seed) in seeds.chunks_exact(width).enumerate() {
+                seed.iter().enumerate().for_each(|(unit, s)| by_unit[unit * count + p] = *s);
+            }
+            let mut sample = None;
+            for (k, &own) in samples.iter().enumerate() {
+                // Neighbouring probes often share their sample, and its kernel column spread over the rows.
+                if sample != Some(own) {
+                    sample = Some(own);
+                    let column = &kernel[own * n..(own + 1) * n];
+                    spread.clear();
+                    spread.extend(samples.iter().map(|&s| column[s]));
+                }
+                let column = &mut out[(first + k) * rows + first..(first + k + 1) * rows];
+                if let Some(&unit) = units.get(k) {
+                    let (same, below) = column.split_at_mut(units.len());
+                    for ((t, kernel), &other) in same[k..].iter_mut().zip(&spread[k..]).zip(&units[k..]) {
+                        *t += if other == unit { *kernel } else { 0.0 };
+                    }
+                    let products = &by_unit[unit * count..(unit + 1) * count];
+                    let terms = products.iter().zip(&spread[units.len()..]);
+                    below.iter_mut().zip(terms).for_each(|(t, (product, kernel))| *t += product * kernel);
+                } else {
+                    let products = &products[(k - units.len()) * (count + 1)..(k - units.len() + 1) * count];
+                    let terms = products.iter().zip(&spread[k..]);
+                    column[k..].iter_mut().zip(terms).for_each(|(t, (product, kernel))| *t += product * kernel);
                 }
             }
         });

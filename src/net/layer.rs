@@ -5,6 +5,7 @@
 //! (channels × positions), both column-major, for one sample after the other, so that a batch is one matrix product per group.
 
 use super::map::FeatureMap;
+use crate::vector::vectorised;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use std::ops::Range;
@@ -168,7 +169,7 @@ impl Layer {
         if !bias.is_empty() {
             bias.fill(0.0);
             let parts = seed.chunks_exact(bias.len());
-            crate::vector::vectorised(|| parts.for_each(|part| bias.iter_mut().zip(part).for_each(|(b, s)| *b += s)));
+            vectorised!(parts.for_each(|part| bias.iter_mut().zip(part).for_each(|(b, s)| *b += s)));
         }
     }
 

@@ -268,7 +268,7 @@ impl Batch {
         let (z, pieces) = (&out.z[range.clone()], &pieces[range.clone()]);
         let (a, slope) = (&mut out.a[range.clone()], &mut out.slope[range.clone()]);
         if let Some(lines) = activation.lines(learned) {
-            vectorised(|| {
+            vectorised!({
                 for (((a, slope), &z), &piece) in a.iter_mut().zip(slope).zip(z).zip(pieces) {
                     // Never out of range; the mask spares the check.
                     let (c0, c1) = lines[usize::from(piece) & 3];
@@ -337,7 +337,7 @@ impl Batch {
             let mu = &out.mu[range.clone()];
             let target = &mut below[range.clone()];
             let slopes = &forward.slope[range.clone()];
-            vectorised(|| target.iter_mut().zip(mu).zip(slopes).for_each(|((t, m), s)| *t = m * s));
+            vectorised!(target.iter_mut().zip(mu).zip(slopes).for_each(|((t, m), s)| *t = m * s));
             while let Some(((index, delta), head)) = rest.split_last().filter(|((i, _), _)| *i >= range.start) {
                 target[index - range.start] += delta;
                 rest = head;

@@ -6,8 +6,8 @@
 //! factor of the shifted matrix shows that they are above that minimum. Without certificate there is no result, and the caller
 //! computes all eigenvalues instead. λ_max only sets scales and is not certified.
 
-use crate::vector::{cholesky_solve, dot, norm, vectorised};
-use faer::linalg::solvers::Llt;
+use crate::cholesky::Cholesky;
+use crate::vector::{dot, norm, vectorised};
 use faer::{Mat, MatRef, Side};
 
 /// Most Lanczos vectors.
@@ -17,8 +17,14 @@ const MAX_VECTORS: usize = 40;
 const CONVERGED: (f64, f64) = (1e-13, 1e-11);
 /// Relative distance of the certified bound from the value.
 const CERTIFIED: f64 = 1e-10;
-/// The first guess at a shift is this part of the previous λ_min.
+/// Without a better guess a shift is this part of the previous λ_min.
 const NEARBY: f64 = 0.9;
+/// Margin of a shift below the Rayleigh quotient of the previous vector: in units of what the quotient is too high by its residual, and at
+/// least this part of it.
+const MARGIN: f64 = 3.0;
+const CLOSEST: f64 = 1e-6;
+/// Loosest relative convergence of an inverse.
+const LOOSEST: f64 = 1e-6;
 /// Share of a fixed pseudo-random vector in a warm start, so that no eigenvector is ever missing from it.
 const BLEND: f64 = 1e-3;
 
@@ -28,6 +34,14 @@ pub struct Extremes {
     lowest: Vec<f64>,
     highest: Vec<f64>,
     last_low: f64,
+    /// Of the last vector in the new matrix.
+    rayleigh: f64,
+    residual_squared: f64,
+    /// How far its Rayleigh quotient was above λ_min, over its residual squared.
+    per_residual: f64,
+    /// Of G shifted to near its lowest eigenvalue, and to just below it.
+    near: Cholesky,
+    below: Cholesky,
 }
 
 impl Extremes {
@@ -40,47 +54,76 @@ impl Extremes {
         // By symmetry, products with rows are products with columns, which are contiguous.
         let columns: Vec<&[f64]> =
             gram.col_iter().map(|c| c.try_as_col_major().map(|c| c.as_slice())).collect::<Option<_>>()?;
-        let product = |x: &[f64]| -> Vec<f64> { vectorised(|| columns.iter().map(|c| dot(c, x)).collect()) };
+        let product = |x: &[f64]| -> Vec<f64> {
+            let mut image = vec![0.0; n];
+            vectorised!({
+                for (i, column) in image.iter_mut().zip(&columns) {
+                    *i = dot(column, x);
+                }
+            });
+            image
+        };
         // The largest eigenvalue stands far out in a Gram matrix; two power steps keep its vector up to date.
-        let high = largest(&self.highest, CONVERGED.1, product)?;
+        let high = largest(&self.highest, |_| CONVERGED.1, product)?;
         self.highest = product(&product(&self.highest));
 
+        let guess = self.just_below(product);
         blend(&mut self.lowest, n);
         // Just below the spectrum the inverse is dominated by the eigenvector wanted, so that few iterations do.
-        let guess = NEARBY * self.last_low;
-        let (shift, factor) = match (guess > 0.0).then(|| shifted(gram, -guess)).flatten() {
-            Some(factor) => (guess, factor),
-            None => (0.0, gram.llt(Side::Lower).ok()?),
-        };
-        let inverse = largest(&self.lowest, CONVERGED.0, |x| inverse_step(&factor, x))?;
+        let shift = [guess, NEARBY * self.last_low, 0.0]
+            .into_iter()
+            .find(|&shift| shift >= 0.0 && self.near.factor(gram, -shift).is_ok())?;
+        // An error of the inverse matters to λ_min itself only by its size next to the shift.
+        let converged = |inverse: f64| (CONVERGED.0 * (1.0 + shift * inverse)).min(LOOSEST);
+        let inverse = largest(&self.lowest, converged, |x| inverse_step(&self.near, x))?;
         let low = shift + 1.0 / inverse;
         if shift > known_minimum {
             // The factor at hand certifies that no eigenvalue is below the shift.
-            self.lowest = inverse_step(&factor, &self.lowest);
+            self.lowest = inverse_step(&self.near, &self.lowest);
         } else {
             // The eigenvalue itself is only known to ε·‖G‖, so the nudge cannot be smaller than that.
             let nudge = (CERTIFIED * low).max(8.0 * f64::EPSILON * high);
-            let below = shifted(gram, -(low - nudge))?;
-            self.lowest = inverse_step(&below, &self.lowest);
+            self.below.factor(gram, -(low - nudge)).ok()?;
+            self.lowest = inverse_step(&self.below, &self.lowest);
         }
         self.last_low = low;
+        if self.residual_squared > 0.0 {
+            self.per_residual = (self.rayleigh - low).max(0.0) / self.residual_squared;
+        }
         Some((low, high))
     }
-}
 
-/// Cholesky factor of G + shift·I, if that is positive definite.
-pub fn shifted(gram: MatRef<'_, f64>, shift: f64) -> Option<Llt<f64>> {
-    let mut matrix = gram.to_owned();
-    for i in 0..gram.nrows() {
-        matrix[(i, i)] += shift;
+    /// A shift that is probably below λ_min, and closer to it than to the next eigenvalue; negative without any guess.
+    ///
+    /// The Rayleigh quotient of the previous vector is above λ_min by its residual squared over the gap to the next eigenvalues; by what
+    /// over what it was is known from the last time.
+    fn just_below(&mut self, product: impl Fn(&[f64]) -> Vec<f64>) -> f64 {
+        self.residual_squared = 0.0;
+        let length = norm(&self.lowest);
+        if self.last_low <= 0.0 || length <= 0.0 || !length.is_finite() {
+            return -1.0;
+        }
+        let mut image = product(&self.lowest);
+        image.iter_mut().for_each(|x| *x /= length);
+        self.rayleigh = dot(&image, &self.lowest) / length;
+        image.iter_mut().zip(&self.lowest).for_each(|(x, v)| *x -= self.rayleigh * v / length);
+        self.residual_squared = dot(&image, &image);
+        if self.per_residual <= 0.0 {
+            return -1.0;
+        }
+        self.rayleigh - (MARGIN * self.per_residual * self.residual_squared).max(CLOSEST * self.rayleigh)
     }
-    matrix.llt(Side::Lower).ok()
+
+    /// Whether every eigenvalue of `gram` is above `value`, certainly.
+    pub fn are_above(&mut self, gram: MatRef<'_, f64>, value: f64) -> bool {
+        self.below.factor(gram, -value).is_ok()
+    }
 }
 
 /// One inverse iteration. With a shift next to an eigenvalue the result is its eigenvector, practically.
-fn inverse_step(factor: &Llt<f64>, x: &[f64]) -> Vec<f64> {
+fn inverse_step(factor: &Cholesky, x: &[f64]) -> Vec<f64> {
     let mut y = x.to_vec();
-    cholesky_solve(factor.L(), &mut y);
+    factor.solve(&mut y);
     y
 }
 
@@ -119,7 +162,7 @@ impl Krylov {
         let mut next = apply(last);
         self.diagonal.push(dot(&next, last));
         // Twice is enough (Parlett 1998, sec. 6.9).
-        vectorised(|| {
+        vectorised!({
             for v in self.vectors.iter().chain(&self.vectors) {
                 let part = dot(&next, v);
                 next.iter_mut().zip(v).for_each(|(x, v)| *x -= part * v);
@@ -138,7 +181,7 @@ impl Krylov {
 }
 
 /// Largest eigenvalue of the operator, from Lanczos started at `start`.
-fn largest(start: &[f64], converged: f64, mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f64> {
+fn largest(start: &[f64], converged: impl Fn(f64) -> f64, mut apply: impl FnMut(&[f64]) -> Vec<f64>) -> Option<f64> {
     let mut krylov = Krylov::new(start);
     let mut ritz = f64::NEG_INFINITY;
     for k in 0..MAX_VECTORS.min(start.len()) {
@@ -148,7 +191,7 @@ fn largest(start: &[f64], converged: f64, mut apply: impl FnMut(&[f64]) -> Vec<f
             return None;
         }
         let is_invariant = rest <= 1e-14 * new.abs();
-        if is_invariant || new - ritz <= converged * new.abs() || k + 1 == start.len() {
+        if is_invariant || new - ritz <= converged(new) * new.abs() || k + 1 == start.len() {
             return (new > 0.0).then_some(new);
         }
         ritz = new;

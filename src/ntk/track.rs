@@ -6,7 +6,6 @@
 //! the step is looked into on its dense output, and a minimum inside is followed until it is stable.
 
 use super::gram::GramEvaluator;
-use super::lanczos::shifted;
 use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum, structural_zero};
 use crate::flow::FlowField;
 use crate::ode::{DenseOutput, Mode, PiecewiseField};
@@ -345,8 +344,8 @@ impl Tracker {
         dense.at(t, &mut self.theta);
         self.inner.eval(&self.theta, mode, &mut self.dy).map_err(|_| SpectrumError)?;
         self.n_grams += 1;
-        let (gram, _) = self.grams.gram(&self.inner);
-        Ok(shifted(gram, -best).is_none())
+        let (gram, extremes) = self.grams.gram(&self.inner);
+        Ok(!extremes.are_above(gram, best))
     }
 
     /// The spectrum at the field's last evaluation.
@@ -400,7 +399,7 @@ impl Tracker {
     /// Estimate of how far G strays from the straight line between the previous sample and this one.
     fn sag_of_gram(&self) -> f64 {
         let (now, before) = (self.grams.last(), &self.previous_gram[..]);
-        let (moved, size) = vectorised(|| (distance_squared(now, before), dot(before, before)));
+        let (moved, size) = vectorised!((distance_squared(now, before), dot(before, before)));
         if size > 0.0 { SAG * moved / f64::sqrt(size) } else { f64::INFINITY }
     }
 }

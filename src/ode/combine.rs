@@ -59,7 +59,7 @@ pub(super) fn stage_weights(table: &[[f64; 4]], x: f64) -> [f64; MAX_TERMS] {
 /// Blocks that stay in the first-level cache make one pass over memory whatever the number of terms; four terms at once keep
 /// the arithmetic ahead of the loads. The sum is added to the base last, so that the base is rounded once.
 pub(super) fn combine(out: &mut [f64], base: Option<&[f64]>, terms: &Terms<'_>) -> bool {
-    vectorised(|| combine_blocks(out, base, terms))
+    vectorised!(combine_blocks(out, base, terms))
 }
 
 #[inline(always)]

@@ -12,7 +12,7 @@ use crate::vector::vectorised;
 pub fn mark_passing(breakpoints: &[f64], start: &End, end: &End, h: f64, marks: &mut Vec<u8>) {
     marks.clear();
     marks.resize(end.values.len(), 0);
-    vectorised(|| {
+    vectorised!({
         let rates = start.rates.iter().zip(&end.rates);
         let values = start.values.iter().zip(&end.values);
         for &b in breakpoints {
@@ -36,7 +36,7 @@ pub fn mark_near(
 ) {
     marks.clear();
     marks.resize(values.len(), 0);
-    vectorised(|| {
+    vectorised!({
         for &b in breakpoints {
             let values = before.iter().zip(values);
             for ((mark, (&z0, &z)), &rate) in marks.iter_mut().zip(values).zip(rates) {
@@ -51,7 +51,7 @@ pub fn mark_near(
 pub fn crossing_times(breakpoints: &[f64], values: &[f64], rates: &[f64], times: &mut Vec<f64>) {
     times.clear();
     times.resize(values.len(), f64::INFINITY);
-    vectorised(|| {
+    vectorised!({
         for &b in breakpoints {
             for ((time, &z), &rate) in times.iter_mut().zip(values).zip(rates) {
                 let reaching = if (z - b) * rate < 0.0 { (z - b).abs() / rate.abs() } else { f64::INFINITY };

@@ -1,0 +1,306 @@
+//! Cholesky factors of small dense matrices, in memory that is used again.
+//!
+//! The systems of sliding units and of targets are factored thousands of times in a run at sizes of 10 to 200. There the blocked
+//! routines of a general library spend more on their own bookkeeping than on the factor, so up to [`IN_PANELS`] rows it is computed
+//! in panels that stay in registers; beyond that faer does it. `benches/kernels.rs` compares the two.
+
+use crate::vector::{dot, vectorised};
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+use faer::{MatMut, MatRef, Par};
+use thiserror::Error;
+
+/// Largest size that is factored here rather than by faer.
+pub const IN_PANELS: usize = 160;
+
+/// Columns of a panel, and rows of the blocks in which it is worked on: together they fill the registers of AVX2.
+const WIDTH: usize = 4;
+const HEIGHT: usize = 8;
+
+/// Rows × columns of a panel.
+type Block = [[f64; HEIGHT]; WIDTH];
+
+/// A pivot is not positive, or not a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the matrix is not positive definite")]
+pub struct NotPositiveDefinite;
+
+/// A lower triangular factor L with A = L Lᵀ.
+#[derive(Debug, Clone, Default)]
+pub struct Cholesky {
+    n: usize,
+    /// Distance between columns: n rounded up to whole blocks. Rows and columns beyond n are those of the identity.
+    stride: usize,
+    lower: Vec<f64>,
+}
+
+impl Cholesky {
+    /// Factors A + shift·I for a symmetric A (n × n), of which the lower triangle is read.
+    ///
+    /// # Errors
+    /// When the matrix is not positive definite to rounding; there is no factor then.
+    ///
+    /// # Panics
+    /// When the columns of A are not contiguous.
+    pub fn factor(&mut self, a: MatRef<'_, f64>, shift: f64) -> Result<(), NotPositiveDefinite> {
+        let n = a.nrows();
+        let stride = n.next_multiple_of(HEIGHT);
+        (self.n, self.stride) = (n, stride);
+        self.lower.resize(stride * stride, 0.0);
+        for (j, column) in self.lower.chunks_exact_mut(stride.max(1)).enumerate() {
+            if j < n {
+                let from = a.col(j).try_as_col_major().expect("columns are contiguous").as_slice();
+                column[j..n].copy_from_slice(&from[j..]);
+                column[j] += shift;
+                column[n..].fill(0.0);
+            } else {
+                column[j..].fill(0.0);
+                column[j] = 1.0;
+            }
+        }
+        let done = if n <= IN_PANELS {
+            let lower = &mut self.lower[..];
+            vectorised!(factor_in_panels(lower, stride))
+        } else {
+            let lower = MatMut::from_column_major_slice_with_stride_mut(&mut self.lower, n, n, stride);
+            let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
+            let stack = MemStack::new(&mut memory);
+            cholesky_in_place(lower, Default::default(), Par::Seq, stack, Default::default())
+                .map(drop)
+                .map_err(|_| NotPositiveDefinite)
+        };
+        if done.is_err() {
+            self.clear();
+        }
+        done
+    }
+
+    /// Forgets the factor: what remains is that of a matrix without rows.
+    pub fn clear(&mut self) {
+        (self.n, self.stride) = (0, 0);
+    }
+
+    /// Number of rows.
+    pub fn size(&self) -> usize {
+        self.n
+    }
+
+    /// min L_ii, ∞ without rows.
+    pub fn smallest_pivot(&self) -> f64 {
+        (0..self.n).map(|j| self.lower[j * (self.stride + 1)]).fold(f64::INFINITY, f64::min)
+    }
+
+    /// x ← A⁻¹x.
+    ///
+    /// # Panics
+    /// When x has not n entries.
+    pub fn solve(&self, x: &mut [f64]) {
+        let n = self.n;
+        assert_eq!(x.len(), n, "right-hand side");
+        let column = |j: usize| &self.lower[j * self.stride..j * self.stride + n];
+        vectorised!({
+            for j in 0..n {
+                let l = column(j);
+                let (head, tail) = x.split_at_mut(j + 1);
+                head[j] /= l[j];
+                let pivot = head[j];
+                tail.iter_mut().zip(&l[j + 1..]).for_each(|(x, l)| *x -= pivot * l);
+            }
+            for j in (0..n).rev() {
+                let l = column(j);
+                let (head, tail) = x.split_at_mut(j + 1);
+                head[j] = (head[j] - dot(&l[j + 1..], tail)) / l[j];
+            }
+        });
+    }
+
+    /// Overwrites every column of an n × m matrix B (column-major) by that of A⁻¹B.
+    pub fn solve_columns(&self, columns: &mut [f64]) {
+        if self.n == 0 {
+            return;
+        }
+        let lower = MatRef::from_column_major_slice_with_stride(&self.lower[..], self.n, self.n, self.stride);
+        let m = columns.len() / self.n;
+        let mut columns = MatMut::from_column_major_slice_mut(columns, self.n, m);
+        solve_lower_triangular_in_place(lower, columns.as_mut(), Par::Seq);
+        solve_upper_triangular_in_place(lower.transpose(), columns, Par::Seq);
+    }
+}
+
+/// The factor over the lower triangle of a matrix whose size is a multiple of [`HEIGHT`]: panel by panel, each from all columns before.
+#[inline(always)]
+fn factor_in_panels(lower: &mut [f64], stride: usize) -> Result<(), NotPositiveDefinite> {
+    for j in (0..stride).step_by(WIDTH) {
+        let (before, panel) = lower.split_at_mut(j * stride);
+        let first = j / HEIGHT * HEIGHT;
+        let mut block = load(panel, stride, first);
+        subtract(&mut block, before, stride, first, j);
+        let top = Corner::new(&block, j - first)?;
+        top.solve(&mut block);
+        top.write(&mut block, j - first);
+        store(panel, stride, first, &block);
+        for i in (first + HEIGHT..stride).step_by(HEIGHT) {
+            let mut block = load(panel, stride, i);
+            subtract(&mut block, before, stride, i, j);
+            top.solve(&mut block);
+            store(panel, stride, i, &block);
+        }
+    }
+    Ok(())
+}
+
+/// The triangle on the diagonal of a panel, by rows, with the reciprocals of its diagonal.
+struct Corner {
+    rows: [[f64; WIDTH]; WIDTH],
+    reciprocals: [f64; WIDTH],
+}
+
+impl Corner {
+    /// Factors the rows from `at` on of a block.
+    #[inline(always)]
+    fn new(block: &Block, at: usize) -> Result<Self, NotPositiveDefinite> {
+        let mut rows = [[0.0; WIDTH]; WIDTH];
+        let mut reciprocals = [0.0; WIDTH];
+        for c in 0..WIDTH {
+            for b in 0..=c {
+                let rest = (0..b).fold(block[b][at + c], |rest, k| rest - rows[c][k] * rows[b][k]);
+                if b < c {
+                    rows[c][b] = rest * reciprocals[b];
+                } else if rest > 0.0 {
+                    rows[c][c] = rest.sqrt();
+                    reciprocals[c] = 1.0 / rows[c][c];
+                } else {
+                    return Err(NotPositiveDefinite);
+                }
+            }
+        }
+        Ok(Self { rows, reciprocals })
+    }
+
+    /// Solves for the rows of a block below it.
+    #[inline(always)]
+    fn solve(&self, block: &mut Block) {
+        for c in 0..WIDTH {
+            let (solved, rest) = block.split_at_mut(c);
+            for (b, column) in solved.iter().enumerate() {
+                for r in 0..HEIGHT {
+                    rest[0][r] -= column[r] * self.rows[c][b];
+                }
+            }
+            rest[0].iter_mut().for_each(|x| *x *= self.reciprocals[c]);
+        }
+    }
+
+    /// Puts the triangle itself into the rows from `at` on of a block.
+    #[inline(always)]
+    fn write(&self, block: &mut Block, at: usize) {
+        for (c, row) in self.rows.iter().enumerate() {
+            for b in 0..=c {
+                block[b][at + c] = row[b];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn load(panel: &[f64], stride: usize, i: usize) -> Block {
+    std::array::from_fn(|c| std::array::from_fn(|r| panel[c * stride + i + r]))
+}
+
+#[inline(always)]
+fn store(panel: &mut [f64], stride: usize, i: usize, block: &Block) {
+    for (c, column) in block.iter().enumerate() {
+        panel[c * stride + i..c * stride + i + HEIGHT].copy_from_slice(column);
+    }
+}
+
+/// block −= L[i.., ..j]·L[j.., ..j]ᵀ.
+#[inline(always)]
+fn subtract(block: &mut Block, before: &[f64], stride: usize, i: usize, j: usize) {
+    for column in before.chunks_exact(stride) {
+        let (rows, tops) = (&column[i..i + HEIGHT], &column[j..j + WIDTH]);
+        for c in 0..WIDTH {
+            for r in 0..HEIGHT {
+                block[c][r] -= rows[r] * tops[c];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faer::{Mat, Side};
+
+    fn matrix(n: usize) -> Mat<f64> {
+        let root = Mat::from_fn(n, n, |i, j| ((3 * i + 5 * j + i * j) as f64).sin());
+        &root * root.transpose() + Mat::<f64>::identity(n, n)
+    }
+
+    #[test]
+    fn factors_equal_those_of_faer_and_solve() {
+        let mut cholesky = Cholesky::default();
+        for n in (1..40).chain([80, 100, IN_PANELS - 1, IN_PANELS, IN_PANELS + 1, 200]) {
+            let matrix = matrix(n);
+            let shift = 0.5;
+            let lifted = &matrix + faer::Scale(shift) * Mat::<f64>::identity(n, n);
+            // What stands above the diagonal is not looked at.
+            let half = Mat::from_fn(n, n, |i, j| if i >= j { matrix[(i, j)] } else { f64::NAN });
+            cholesky.factor(half.as_ref(), shift).expect("positive definite");
+            let expected = lifted.llt(Side::Lower).expect("positive definite");
+            // Eigenvalues lie in [1, 2 + n²], so that the condition number is at most that.
+            let tol = 1e2 * (n * n + 2) as f64 * f64::EPSILON;
+            for j in 0..n {
+                for i in j..n {
+                    let l = cholesky.lower[j * cholesky.stride + i];
+                    assert!((l - expected.L()[(i, j)]).abs() < tol, "n = {n}: L[{i}, {j}] = {l}");
+                }
+            }
+            let smallest = (0..n).map(|i| expected.L()[(i, i)]).fold(f64::INFINITY, f64::min);
+            assert!((cholesky.smallest_pivot() - smallest).abs() < tol, "n = {n}");
+
+            let x: Vec<f64> = (0..3 * n).map(|k| (k as f64).cos()).collect();
+            let image = |x: &[f64]| (0..n).map(|i| (0..n).map(|j| lifted[(i, j)] * x[j]).sum()).collect::<Vec<f64>>();
+            let mut all: Vec<f64> = x.chunks_exact(n).flat_map(image).collect();
+            let mut one = all[..n].to_vec();
+            cholesky.solve(&mut one);
+            cholesky.solve_columns(&mut all);
+            assert!(one.iter().zip(&x).all(|(a, b)| (a - b).abs() < tol), "n = {n}");
+            assert!(all.iter().zip(&x).all(|(a, b)| (a - b).abs() < tol), "n = {n}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_positive_definite_has_no_factor() {
+        let mut cholesky = Cholesky::default();
+        for n in [1, 2, 5, 8, 13, 40, IN_PANELS + 10] {
+            let good = matrix(n);
+            for at in [0, n / 2, n - 1] {
+                for bad in [-1.0, 0.0, f64::NAN] {
+                    let mut matrix = good.clone();
+                    matrix[(at, at)] = bad;
+                    assert_eq!(
+                        cholesky.factor(matrix.as_ref(), 0.0),
+                        Err(NotPositiveDefinite),
+                        "n = {n}, {bad} at {at}"
+                    );
+                    assert_eq!(cholesky.size(), 0);
+                }
+            }
+            // A shift makes any finite symmetric matrix definite, or takes it away.
+            assert!(cholesky.factor(good.as_ref(), -2.0 * (n * n + 1) as f64).is_err());
+            assert!(cholesky.factor(good.as_ref(), 0.0).is_ok());
+            assert_eq!(cholesky.size(), n);
+        }
+    }
+
+    #[test]
+    fn a_matrix_without_rows_has_an_empty_factor() {
+        let mut cholesky = Cholesky::default();
+        assert!(cholesky.factor(Mat::<f64>::zeros(0, 0).as_ref(), 1.0).is_ok());
+        cholesky.solve(&mut []);
+        cholesky.solve_columns(&mut []);
+        assert_eq!(cholesky.smallest_pivot(), f64::INFINITY);
+    }
+}
