@@ -3,17 +3,16 @@
 //! What is not finite, and what does not apply, is null.
 
 use super::error::RecordError;
-use super::file;
 use super::summary::SCHEMA;
 use super::table::LimitSide;
 use super::writer::Table;
+use super::{file, json};
 use crate::descent::{
     Condition, Curvature, Differing, Ending, ModifiedEnd, ModifiedReport, OrderFit, Report, RunReport,
 };
 use crate::ntk::SampleSide;
 use crate::scenario::Problem;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// Longest list of units in the summary of a run.
@@ -315,11 +314,7 @@ pub fn write_comparison(folder: &Path, problem: &Problem, report: &Report) -> Re
     });
     write_table(folder, file::MODIFIED_FLOW, &ModifiedRecord::COLUMNS, modified)?;
     let summary = summary(problem, report);
-    let path = folder.join(file::COMPARE);
-    let mut text =
-        serde_json::to_string_pretty(&summary).expect("keys are strings, and writing to a string cannot fail");
-    text.push('\n');
-    fs::write(&path, text).map_err(RecordError::io("write", &path))?;
+    json::write(folder, file::COMPARE, &summary)?;
     Ok(summary)
 }
 
