@@ -78,7 +78,8 @@ fn descent_and_flow_of_a_linear_network_are_their_closed_forms() {
     let report = compared(&scenario);
     let mut n_rows = 0;
     for run in &report.runs {
-        assert_eq!((&run.ending, run.k), (&Ending::Completed, run.plan.steps));
+        let last = run.last();
+        assert_eq!((&run.ending, last.k), (&Ending::Completed, run.plan.steps));
         for row in &run.rows {
             let (exact_flow, exact_descent) = linear(row.t, run.plan.step, row.k as i32);
             let exact = distance(&exact_flow, &exact_descent);
@@ -91,11 +92,11 @@ fn descent_and_flow_of_a_linear_network_are_their_closed_forms() {
             assert!((row.loss_descent - loss(&exact_descent)).abs() < 1e-10, "k = {}", row.k);
             n_rows += 1;
         }
-        let (exact_flow, exact_descent) = linear(run.t, run.plan.step, run.k as i32);
+        let (exact_flow, exact_descent) = linear(last.t, run.plan.step, last.k as i32);
         let outputs = |theta: &[f64]| [theta[0] + 0.5 * theta[1], -0.3 * theta[0] + 2.0 * theta[1]];
         let exact = distance(&outputs(&exact_flow), &outputs(&exact_descent));
         assert!((run.prediction_distance - exact).abs() < 1e-10);
-        assert!((run.per_layer[0] - run.distance).abs() < 1e-15, "one layer");
+        assert!((run.per_layer[0] - last.distance).abs() < 1e-15, "one layer");
     }
     assert_eq!(n_rows, 21 + 41 + 101 + 151);
     // The Hessian is XᵀX throughout.
@@ -465,8 +466,9 @@ fn with_momentum_a_step_counts_as_more_time() {
             "{LINEAR}, flow: (until: [Time(2)], rtol: 1e-10, atol: 1e-12), descent: [(step: {step}, steps: {steps}, momentum: 0.9)]"
         );
         let run = compared(&scenario(&text)).runs.remove(0);
-        assert!(run.ending == Ending::Completed && (run.t - 2.0).abs() < 1e-12, "{}", run.t);
-        run.distance
+        let last = run.last();
+        assert!(run.ending == Ending::Completed && (last.t - 2.0).abs() < 1e-12, "{}", last.t);
+        last.distance
     };
     let (coarse, fine) = (distance_of(400), distance_of(800));
     assert!(coarse < 0.1 && (coarse / fine - 2.0).abs() < 0.2, "{coarse} {fine}");
@@ -484,9 +486,9 @@ fn too_long_steps_are_named_as_divergence_and_leave_the_flow_as_it_is() {
     assert_eq!(long.ending, Ending::Diverged);
     assert!(long.divergence_time.is_some() && long.unstable_from == Some(0.0));
     assert_eq!((&short.ending, short.divergence_time, short.unstable_from), (&Ending::Completed, None, None));
-    assert!(short.distance < 1e-6, "both have arrived: {}", short.distance);
+    assert!(short.last().distance < 1e-6, "both have arrived: {}", short.last().distance);
     assert_eq!(stopped.ending, Ending::Distance);
-    assert!(stopped.distance > 2.0 && stopped.k < long.k);
+    assert!(stopped.last().distance > 2.0 && stopped.last().k < long.last().k);
     // A cubic network leaves the range of f64 within a few steps.
     let cubic = "data: Inline(x: [[1]], y: [[0]]), network: Dense(hidden: [1], bias: false),
         activation: PiecewisePolynomial(breakpoints: [], pieces: [[0, 0, 0, 1]]), initial: Inline([3, 2]), flow: (until: [Time(1)])";
@@ -564,11 +566,11 @@ fn surfaces_between_flow_and_descent_are_counted_on_original_samples() {
         load("quickstart", &["flow.until=[Time(0.5)]", "ntk.track=false", "descent=[(step: 0.05, steps: 10)]"]);
     let report = compared(&scenario);
     let run = &report.runs[0];
-    let last = run.rows.last().expect("rows");
-    assert_eq!((last.k, last.pattern_disagreement), (10, run.pattern_disagreement));
+    let last = run.last();
+    assert_eq!(last.k, 10);
     // One breakpoint, no duplicates: each unit that differs is one surface.
-    assert_eq!(run.differing.len() as u64, run.pattern_disagreement);
-    assert!(run.pattern_disagreement > 0);
+    assert_eq!(run.differing.len() as u64, last.pattern_disagreement);
+    assert!(last.pattern_disagreement > 0);
     for d in &run.differing {
         assert_ne!(d.piece_flow, d.piece_descent);
         assert!(d.place.layer <= 2 && d.place.unit < 32 && d.place.sample < 40);

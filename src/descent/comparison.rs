@@ -20,7 +20,7 @@ const DIVERGED: f64 = 1e6;
 const SAME_TIME: f64 = 1e-12;
 
 /// An iterate beside the flow.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DescentRow {
     /// k.
     pub k: usize,
@@ -58,25 +58,13 @@ pub enum Ending {
     },
 }
 
-/// What a run of gradient descent showed; lengths are norms over all parameters, at the last iterate compared unless said otherwise.
+/// What a run of gradient descent showed; lengths are norms over all parameters, at the last iterate recorded unless said otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunReport {
     /// What was run.
     pub plan: DescentRun,
     /// How it ended.
     pub ending: Ending,
-    /// The last iterate compared.
-    pub k: usize,
-    /// Its flow time.
-    pub t: f64,
-    /// L there.
-    pub loss_descent: f64,
-    /// L of the flow then.
-    pub loss_flow: f64,
-    /// ‖θ_k − θ(t)‖.
-    pub distance: f64,
-    /// Relative to ‖θ(t)‖.
-    pub relative_distance: f64,
     /// ‖θ(t) − θ₀‖.
     pub travelled: f64,
     /// The distance by layers, each over its weights, biases and learned slope.
@@ -87,9 +75,7 @@ pub struct RunReport {
     pub largest_distance: f64,
     /// When that was.
     pub largest_distance_t: f64,
-    /// Surfaces between iterate and flow.
-    pub pattern_disagreement: u64,
-    /// Units on these.
+    /// Units on the surfaces between iterate and flow.
     pub differing: Vec<Differing>,
     /// Slides of the flow, and how often descent jumped over the kink meanwhile.
     pub jumps: Vec<Jumps>,
@@ -103,8 +89,15 @@ pub struct RunReport {
     pub drift_flow: Option<f64>,
     /// η·max B: what the condition's bound says of the distance over its reach.
     pub bound: Option<f64>,
-    /// Records.
+    /// Records; the last is that of the last iterate compared.
     pub rows: Vec<DescentRow>,
+}
+
+impl RunReport {
+    /// The last iterate compared; all zero when θ₀ could not be evaluated.
+    pub fn last(&self) -> DescentRow {
+        self.rows.last().copied().unwrap_or_default()
+    }
 }
 
 /// Everything that a comparison found.
@@ -297,18 +290,11 @@ impl Track {
         let report = RunReport {
             plan,
             ending: Ending::FlowEnded,
-            k: 0,
-            t: 0.0,
-            loss_descent: 0.0,
-            loss_flow: 0.0,
-            distance: 0.0,
-            relative_distance: 0.0,
             travelled: 0.0,
             per_layer: Vec::new(),
             prediction_distance: 0.0,
             largest_distance: 0.0,
             largest_distance_t: 0.0,
-            pattern_disagreement: 0,
             differing: Vec::new(),
             jumps: Vec::new(),
             divergence_time: None,
@@ -379,15 +365,11 @@ impl Track {
         let originals = &beside.field.data().originals;
         report.prediction_distance = by_sample.iter().map(|&(u, d)| originals[u].len() as f64 * d).sum::<f64>().sqrt();
         report.per_layer = per_layer(&beside.problem.network, iterates.theta(), theta);
-        report.pattern_disagreement = disagreement(beside.field, beside.mode, iterates.mode());
         report.differing = differing(beside.field, beside.mode, iterates.mode());
         report.drift_descent = larger(report.drift_descent, beside.conserved.drift(iterates.theta()));
         *beside.drift_flow = larger(*beside.drift_flow, beside.conserved.drift(theta));
         report.drift_flow = *beside.drift_flow;
-        (report.k, report.t, report.distance) = (iterates.k(), t, distance);
-        (report.loss_descent, report.loss_flow) = (iterates.loss(), loss_flow);
-        (report.relative_distance, report.travelled) =
-            (relative_distance, distance_squared(theta, &beside.problem.theta0).sqrt());
+        report.travelled = distance_squared(theta, &beside.problem.theta0).sqrt();
         report.rows.push(DescentRow {
             k: iterates.k(),
             t,
@@ -395,7 +377,7 @@ impl Track {
             loss_flow,
             distance,
             relative_distance,
-            pattern_disagreement: report.pattern_disagreement,
+            pattern_disagreement: disagreement(beside.field, beside.mode, iterates.mode()),
         });
     }
 }
