@@ -6,9 +6,9 @@
 
 mod common;
 
-use assert_cmd::Command;
 use common::Kept;
 use common::naive::loss_and_gradient;
+use common::program::{self, gradflow};
 use gradflow::descent::{Ending, Iterates, ModifiedEnd, Report, SharpnessWatch, compare};
 use gradflow::flow::FlowField;
 use gradflow::ntk::SampleSide;
@@ -20,8 +20,7 @@ use gradflow::vector::dot;
 use nalgebra::DMatrix;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::PathBuf;
 
 fn scenario(text: &str) -> Scenario {
     let source = Source::new("test.ron", format!("(\n{text}\n)"));
@@ -590,11 +589,6 @@ fn conserved_quantities_drift_under_descent_in_proportion_to_the_step_and_not_un
     assert!(flow < 1e-6 * drift(1), "{flow}");
 }
 
-fn gradflow(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("gradflow").expect("the program is built");
-    command.current_dir(folder).args(arguments).output().expect("it can be started")
-}
-
 #[test]
 fn the_command_writes_its_files_beside_the_record_of_the_run() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -640,13 +634,7 @@ fn the_command_writes_its_files_beside_the_record_of_the_run() {
 #[test]
 fn bad_input_is_refused_with_one_clear_message() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let refused = |arguments: &[&str]| {
-        let output = gradflow(folder.path(), arguments);
-        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-        stderr
-    };
+    let refused = |arguments: &[&str]| program::refused(folder.path(), arguments);
     let stderr = refused(&["compare", "tanh"]);
     assert!(
         stderr.contains("scenario `tanh` has no `descent` section") && stderr.contains("hint: give step sizes"),

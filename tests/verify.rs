@@ -3,8 +3,8 @@
 
 mod common;
 
-use assert_cmd::Command;
 use common::naive;
+use common::program::gradflow;
 use gradflow::flow::FlowField;
 use gradflow::net::{Activation, Network, Smooth};
 use gradflow::ode::tableau::DOP853;
@@ -13,7 +13,6 @@ use gradflow::scenario::{Folder, Scenario, Source, embedded};
 use gradflow::theory::{ClaimRow, Evidence, Limits, Verdict, approximant, verify};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
 
 /// The claims that every run is judged by, in their order.
 const CLAIMS: [&str; 15] = [
@@ -528,11 +527,6 @@ fn networks_take_activations_that_leave_theta_as_it_is() {
     let smooth = network.with_activation(Activation::Smooth(Smooth::Tanh)).expect("no slopes are learned");
     assert_eq!(smooth, Network::dense(2, &[3], 1, true, Activation::Smooth(Smooth::Tanh)).expect("widths"));
     assert!(network.with_activation(Activation::Prelu).is_none());
-}
-
-fn gradflow(folder: &Path, arguments: &[&str]) -> std::process::Output {
-    let mut command = Command::cargo_bin("gradflow").expect("the program is built");
-    command.current_dir(folder).args(arguments).output().expect("it can be started")
 }
 
 #[test]
