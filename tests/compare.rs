@@ -12,14 +12,15 @@ use common::program::{self, gradflow};
 use gradflow::descent::{Ending, Iterates, ModifiedEnd, Report, SharpnessWatch, compare};
 use gradflow::flow::FlowField;
 use gradflow::ntk::SampleSide;
-use gradflow::ode::{Contact, EventKind, PiecewiseField};
-use gradflow::record::Run;
-use gradflow::scenario::{DescentRun, Folder, Scenario, Source};
-use gradflow::simulate::simulate;
+use gradflow::ode::{Contact, Event, EventKind, Mode, Observer, PiecewiseField, Point, StepView};
+use gradflow::record::{LimitSide, Run};
+use gradflow::scenario::{Cadence, DescentRun, Folder, Scenario, Source};
+use gradflow::simulate::{Watch, simulate, simulate_beside};
 use gradflow::vector::dot;
 use nalgebra::DMatrix;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 fn scenario(text: &str) -> Scenario {
@@ -253,7 +254,7 @@ fn families() -> Vec<(&'static str, Scenario)> {
     all
 }
 
-fn product(field: &mut FlowField, mode: &gradflow::ode::Mode, v: &[f64]) -> Vec<f64> {
+fn product(field: &mut FlowField, mode: &Mode, v: &[f64]) -> Vec<f64> {
     let mut image = vec![0.0; v.len()];
     field.hessian_product(mode, v, &mut image);
     image
@@ -328,6 +329,42 @@ fn the_hessian_is_symmetric_and_its_extremes_are_those_of_the_dense_matrix() {
     }
 }
 
+/// Onto the directions tangent to the surfaces that units slide on, by least squares against their gradients.
+fn projector(field: &mut FlowField, theta: &[f64], mode: &Mode) -> DMatrix<f64> {
+    let (n, contacts) = (theta.len(), mode.sliding());
+    let mut rates = vec![0.0; field.n_switches()];
+    field.eval(theta, mode, &mut vec![0.0; n]).expect("finite");
+    let mut normals = DMatrix::zeros(contacts.len(), n);
+    for i in 0..n {
+        let mut unit = vec![0.0; n];
+        unit[i] = 1.0;
+        field.rates(&unit, &mut rates);
+        contacts.iter().enumerate().for_each(|(e, c)| normals[(e, i)] = rates[c.switch]);
+    }
+    let gram = (&normals * normals.transpose()).try_inverse().expect("regular");
+    DMatrix::identity(n, n) - normals.transpose() * gram * &normals
+}
+
+/// The Hessian on those directions times v, by a central difference of the field in the frozen mode.
+fn second_difference(
+    field: &mut FlowField,
+    theta: &[f64],
+    mode: &Mode,
+    projector: &DMatrix<f64>,
+    v: &[f64],
+) -> Vec<f64> {
+    let project = |v: &[f64]| (projector * DMatrix::from_column_slice(v.len(), 1, v)).as_slice().to_vec();
+    let (tangent, h) = (project(v), 1e-5);
+    let mut at = |sign: f64| {
+        let moved: Vec<f64> = theta.iter().zip(&tangent).map(|(x, v)| x + sign * h * v).collect();
+        let mut dy = vec![0.0; theta.len()];
+        field.eval(&moved, mode, &mut dy).expect("finite");
+        dy
+    };
+    let (up, down) = (at(1.0), at(-1.0));
+    project(&up.iter().zip(&down).map(|(u, d)| -(u - d) / (2.0 * h)).collect::<Vec<_>>())
+}
+
 #[test]
 fn while_units_slide_the_product_is_how_the_field_changes_along_the_surfaces() {
     let text = "seed: 6, data: Ball(samples: 6, inputs: 4, outputs: 1), network: Dense(hidden: [5, 4], bias: true), activation: ";
@@ -363,31 +400,86 @@ fn while_units_slide_the_product_is_how_the_field_changes_along_the_surfaces() {
                 c.switch
             );
         }
-        // Tangent part of v by least squares against the gradients of the surfaces.
-        let n = theta.len();
-        let mut normals = DMatrix::zeros(3, n);
-        for i in 0..n {
-            let mut unit = vec![0.0; n];
-            unit[i] = 1.0;
-            field.rates(&unit, &mut rates);
-            contacts.iter().enumerate().for_each(|(e, c)| normals[(e, i)] = rates[c.switch]);
-        }
-        let projector = DMatrix::identity(n, n)
-            - normals.transpose() * (&normals * normals.transpose()).try_inverse().expect("regular") * &normals;
-        let tangent = (&projector * DMatrix::from_column_slice(n, 1, &v)).as_slice().to_vec();
-        let h = 1e-5;
-        let mut at = |sign: f64| {
-            let moved: Vec<f64> = theta.iter().zip(&tangent).map(|(x, v)| x + sign * h * v).collect();
-            let mut dy = vec![0.0; n];
-            field.eval(&moved, &mode, &mut dy).expect("finite");
-            dy
-        };
-        let (up, down) = (at(1.0), at(-1.0));
-        let difference: Vec<f64> = up.iter().zip(&down).map(|(u, d)| -(u - d) / (2.0 * h)).collect();
-        let difference = (&projector * DMatrix::from_column_slice(n, 1, &difference)).as_slice().to_vec();
+        let projector = projector(&mut field, &theta, &mode);
+        let difference = second_difference(&mut field, &theta, &mode, &projector, &v);
         let (error, size) = (distance(&exact, &difference), norm(&exact));
         assert!(size > 0.0 && error < 1e-6 * size, "{activation}: {error:e} of {size:e}");
     }
+}
+
+/// Both sides of every event.
+#[derive(Default)]
+struct Sides {
+    states: Vec<(f64, SampleSide, Vec<f64>, Mode)>,
+}
+
+impl Observer<FlowField> for Sides {
+    fn step(&mut self, step: &StepView<'_, FlowField>) -> ControlFlow<()> {
+        let end = &step.end;
+        if step.ends_at_event {
+            self.states.push((end.t, SampleSide::Before, end.y.to_vec(), end.mode.clone()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn event(&mut self, after: &Point<'_, FlowField>, _: &Event) {
+        self.states.push((after.t, SampleSide::After, after.y.to_vec(), after.mode.clone()));
+    }
+}
+
+#[test]
+fn sharpness_at_every_event_is_that_of_dense_matrices_on_both_sides_and_leaves_the_sampled_times_where_they_are() {
+    let measured = |cadence: &str| {
+        let scenario = load("abs", &["flow.until=[Time(2)]", "descent=[(step: 0.01, steps: 200)]", cadence]);
+        let report = compared(&scenario);
+        (scenario, report)
+    };
+    let (scenario, every) = measured("sharpness=EveryEvent");
+    let mut sides = Sides::default();
+    let mut kept = Kept::default();
+    let watch = Watch { sink: &mut kept, interrupted: &|| false };
+    simulate_beside(&scenario.problem, &scenario.plan, 1, watch, &mut sides);
+    let has = |kind: EventKind| kept.events.iter().any(|event| event.kind == kind);
+    assert!(has(EventKind::Crossing) && has(EventKind::SlideEnter) && has(EventKind::SlideExit), "{:?}", kept.events);
+    let mut times: Vec<f64> = kept.events.iter().map(|event| event.t).collect();
+    times.dedup();
+    for side in [SampleSide::Before, SampleSide::After] {
+        let found: Vec<f64> = every.curvature.iter().filter(|c| c.side == side).map(|c| c.t).collect();
+        assert_eq!(found, times, "{side:?}");
+    }
+    let at_events = every.curvature.iter().filter(|c| c.side != SampleSide::Smooth);
+    let mut field = field_of(&scenario);
+    let mut n_sliding = 0;
+    for (c, (t, side, theta, mode)) in at_events.zip(&sides.states) {
+        assert_eq!((c.t, c.side), (*t, *side));
+        let n = theta.len();
+        let projector = projector(&mut field, theta, mode);
+        let columns: Vec<f64> = (0..n)
+            .flat_map(|i| {
+                let mut unit = vec![0.0; n];
+                unit[i] = 1.0;
+                second_difference(&mut field, theta, mode, &projector, &unit)
+            })
+            .collect();
+        let dense = DMatrix::from_column_slice(n, n, &columns);
+        let eigen = (0.5 * (&dense + dense.transpose())).symmetric_eigen().eigenvalues;
+        // Differences are good to about 1e-9.
+        let size = eigen.amax();
+        let (error, room) = ((c.highest - eigen.max()).abs(), c.highest_error + 1e-7 * size);
+        assert!(error <= room, "t = {t}, {side:?}: {} against {}, {room:e}", c.highest, eigen.max());
+        n_sliding += usize::from(!mode.sliding().is_empty());
+    }
+    let n_sides = sides.states.len();
+    assert!(n_sides > 40 && n_sliding > 0 && n_sliding < n_sides, "{n_sliding} of {n_sides} while units slide");
+    let (_, sampled) = measured("sharpness=Sampled");
+    assert_eq!((every.cadence, sampled.cadence), (Cadence::EveryEvent, Cadence::Sampled));
+    assert!(sampled.curvature.len() < every.curvature.len());
+    for c in &sampled.curvature {
+        let same = every.curvature.iter().find(|e| (e.t, e.side) == (c.t, c.side)).expect("measured there as well");
+        let room = c.highest_error + same.highest_error + 1e-12 * c.highest.abs();
+        assert!((c.highest - same.highest).abs() <= room, "{c:?} against {same:?}");
+    }
+    assert_eq!((&sampled.runs[0].rows, sampled.first_event), (&every.runs[0].rows, every.first_event));
 }
 
 /// θ after a naive loop with gradients over batches of samples.
@@ -632,6 +724,36 @@ fn the_command_writes_its_files_beside_the_record_of_the_run() {
 }
 
 #[test]
+fn with_every_event_the_table_of_the_sharpness_has_both_sides_of_every_event_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let compare = |more: &[&str]| {
+        let arguments = [&["compare", "--json", "--quiet", "--no-report"], more].concat();
+        program::ok(folder.path(), &arguments)
+    };
+    let printed = compare(&["abs", "--step", "0.01", "--horizon", "2", "--sharpness", "every-event"]);
+    let run = Run::open(&folder.path().join("runs/abs")).expect("a run");
+    let mut events: Vec<f64> = run.events().expect("rows").map(|row| row.expect("well formed").t).collect();
+    events.dedup();
+    assert!(events.len() > 20, "{} events", events.len());
+    let rows: Vec<_> = run.sharpness().expect("rows").collect::<Result<_, _>>().expect("well formed");
+    for side in [LimitSide::Before, LimitSide::After] {
+        let times: Vec<f64> = rows.iter().filter(|row| row.side == side).map(|row| row.t).collect();
+        assert_eq!(times, events, "{side:?}");
+    }
+    let cadence = || {
+        let sharpness = run.comparison().expect("well formed").and_then(|found| found.sharpness).expect("measured");
+        (sharpness.cadence, sharpness.measurements)
+    };
+    assert_eq!(cadence(), ("every-event".to_owned(), rows.len()));
+    // The record repeats the comparison, and the command line has the last word.
+    let record = folder.path().join("runs/abs/scenario.ron");
+    assert_eq!(compare(&[&record.to_string_lossy(), "--out", "again"]), printed);
+    compare(&["abs", "--step", "0.01", "--horizon", "2"]);
+    let (word, n_sampled) = cadence();
+    assert!(word == "sampled" && n_sampled < rows.len(), "{word}, {n_sampled} of {}", rows.len());
+}
+
+#[test]
 fn bad_input_is_refused_with_one_clear_message() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let refused = |arguments: &[&str]| program::refused(folder.path(), arguments);
@@ -661,4 +783,6 @@ fn bad_input_is_refused_with_one_clear_message() {
     assert!(stderr.contains("flow.until[0][0]: expected a positive number, found -1"), "{stderr}");
     refused(&["compare", "quickstart", "--horizon", "1", "--steps", "5"]);
     refused(&["compare", "no-such-scenario"]);
+    let stderr = refused(&["compare", "quickstart", "--sharpness", "always"]);
+    assert!(stderr.contains("[possible values: sampled, every-event]"), "{stderr}");
 }

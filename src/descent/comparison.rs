@@ -10,7 +10,7 @@ use crate::flow::FlowField;
 use crate::net::{Conserved, Network};
 use crate::ntk::SampleSide;
 use crate::ode::{Event, Mode, Observer, PiecewiseField, Point, StartContact, StepView, StopReason};
-use crate::scenario::{DescentRun, Plan, Problem};
+use crate::scenario::{Cadence, DescentRun, Plan, Problem};
 use crate::vector::{distance_squared, norm};
 use std::ops::ControlFlow;
 
@@ -107,6 +107,8 @@ pub struct Report {
     pub runs: Vec<RunReport>,
     /// Observed order of plain runs on their common horizon.
     pub order: Option<OrderFit>,
+    /// Where the curvature was measured.
+    pub cadence: Cadence,
     /// Curvature along the flow.
     pub curvature: Vec<Curvature>,
     /// The condition on η.
@@ -212,6 +214,7 @@ impl<'a> Comparison<'a> {
         Report {
             runs: self.tracks.into_iter().map(finished).collect(),
             order: self.order,
+            cadence: self.plan.sharpness,
             curvature,
             condition,
             modified: Vec::new(),
@@ -255,11 +258,13 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn measure(&mut self, t: f64, side: SampleSide, theta: &[f64], mode: &Mode) {
-        self.sharpness.measure(t, side, theta, mode);
+    /// Whether there was something finite to measure.
+    fn measure(&mut self, t: f64, side: SampleSide, theta: &[f64], mode: &Mode) -> bool {
+        let found = self.sharpness.measure(t, side, theta, mode);
         if self.first_event.is_none() {
             self.travelled_smoothly = self.displacement(theta);
         }
+        found.is_some()
     }
 
     fn displacement(&self, theta: &[f64]) -> f64 {
@@ -402,7 +407,9 @@ impl Observer<FlowField> for Comparison<'_> {
     }
 
     fn start(&mut self, point: &Point<'_, FlowField>, _: &[StartContact]) {
-        self.measure(point.t, SampleSide::Smooth, point.y, point.mode);
+        if self.measure(point.t, SampleSide::Smooth, point.y, point.mode) {
+            self.sharpness.schedule_after(point.t);
+        }
         self.advance(point.t, point.mode, &|_, theta| theta.copy_from_slice(point.y));
     }
 
@@ -419,9 +426,14 @@ impl Observer<FlowField> for Comparison<'_> {
         }
         self.advance(end.t, end.mode, &dense);
         let is_first_event = step.ends_at_event && self.first_event.is_none();
-        if self.sharpness.is_due(end.t) || is_first_event {
+        let is_due = self.sharpness.is_due(end.t) || is_first_event;
+        if is_due || step.ends_at_event && self.plan.sharpness == Cadence::EveryEvent {
             let side = if step.ends_at_event { SampleSide::Before } else { SampleSide::Smooth };
-            self.measure(end.t, side, end.y, end.mode);
+            let is_measured = self.measure(end.t, side, end.y, end.mode);
+            // Measurements that were not due leave the others where they are without them.
+            if is_measured && is_due {
+                self.sharpness.schedule_after(end.t);
+            }
         }
         ControlFlow::Continue(())
     }

@@ -11,7 +11,7 @@ use crate::descent::{
     Condition, Curvature, Differing, Ending, ModifiedEnd, ModifiedReport, OrderFit, Report, RunReport,
 };
 use crate::ntk::SampleSide;
-use crate::scenario::Problem;
+use crate::scenario::{Cadence, Problem};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -239,6 +239,9 @@ pub struct SharpnessSummary {
     pub lowest: f64,
     /// Number of measurements.
     pub measurements: usize,
+    /// `sampled`: at the first event, and at ends of steps 5 % of time apart; `every-event`: on both sides of every event as well.
+    #[serde(default = "sampled")]
+    pub cadence: String,
 }
 
 /// The condition on η.
@@ -347,7 +350,7 @@ fn summary(problem: &Problem, report: &Report) -> CompareSummary {
         first_event: report.first_event,
         runs: report.runs.iter().map(run_summary).collect(),
         order: report.order.as_ref().map(order_summary),
-        sharpness: sharpness_summary(&report.curvature),
+        sharpness: sharpness_summary(report.cadence, &report.curvature),
         condition: report.condition.as_ref().map(condition_summary),
         modified: report.modified.iter().map(modified_summary).collect(),
         modified_order: report.modified_order.as_ref().map(order_summary),
@@ -427,7 +430,12 @@ fn order_summary(fit: &OrderFit) -> OrderSummary {
     }
 }
 
-fn sharpness_summary(curvature: &[Curvature]) -> Option<SharpnessSummary> {
+/// What records say that were written before there was a choice.
+fn sampled() -> String {
+    Cadence::Sampled.as_str().to_owned()
+}
+
+fn sharpness_summary(cadence: Cadence, curvature: &[Curvature]) -> Option<SharpnessSummary> {
     let (first, last) = (curvature.first()?, curvature.last()?);
     let largest = curvature.iter().fold(first, |best, c| if c.highest > best.highest { c } else { best });
     Some(SharpnessSummary {
@@ -437,6 +445,7 @@ fn sharpness_summary(curvature: &[Curvature]) -> Option<SharpnessSummary> {
         largest_t: largest.t,
         lowest: curvature.iter().map(|c| c.lowest).fold(f64::INFINITY, f64::min),
         measurements: curvature.len(),
+        cadence: cadence.as_str().to_owned(),
     })
 }
 
