@@ -2,12 +2,13 @@
 //!
 //! The names of files, columns and keys are a contract; these tests hold them against their literal text.
 
-use assert_cmd::Command;
+mod common;
+
+use common::program::{gradflow, refused, silently as ok};
 use gradflow::record::{Run, Status};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 
 const RECORD: [&str; 10] = [
     "trajectory.csv",
@@ -26,31 +27,6 @@ const TRAJECTORY: &str = "t,side,loss,residual_norm,gradient_norm,lambda_min,lam
     step,sliding";
 const EVENTS: &str = "index,t,kind,layer,unit,sample,breakpoint,direction,rate_before,rate_after,lambda_min_before,\
     lambda_min_after,loss,sliding";
-
-fn gradflow(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("gradflow").expect("the program is built");
-    command.current_dir(folder).args(arguments).output().expect("it can be started")
-}
-
-/// Runs with success and gives stdout.
-#[track_caller]
-fn ok(folder: &Path, arguments: &[&str]) -> String {
-    let output = gradflow(folder, arguments);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
-    assert_eq!(stderr, "", "{arguments:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-/// Runs with failure, checks that stdout is empty, and gives stderr.
-#[track_caller]
-fn refused(folder: &Path, arguments: &[&str]) -> String {
-    let output = gradflow(folder, arguments);
-    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-    stderr
-}
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder can be made")

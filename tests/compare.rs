@@ -6,22 +6,22 @@
 
 mod common;
 
-use assert_cmd::Command;
 use common::Kept;
 use common::naive::loss_and_gradient;
+use common::program::{self, gradflow};
 use gradflow::descent::{Ending, Iterates, ModifiedEnd, Report, SharpnessWatch, compare};
 use gradflow::flow::FlowField;
 use gradflow::ntk::SampleSide;
-use gradflow::ode::{Contact, EventKind, PiecewiseField};
-use gradflow::record::Run;
-use gradflow::scenario::{DescentRun, Folder, Scenario, Source};
-use gradflow::simulate::simulate;
+use gradflow::ode::{Contact, Event, EventKind, Mode, Observer, PiecewiseField, Point, StepView};
+use gradflow::record::{LimitSide, Run};
+use gradflow::scenario::{Cadence, DescentRun, Folder, Scenario, Source};
+use gradflow::simulate::{Watch, simulate, simulate_beside};
 use gradflow::vector::dot;
 use nalgebra::DMatrix;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 fn scenario(text: &str) -> Scenario {
     let source = Source::new("test.ron", format!("(\n{text}\n)"));
@@ -78,7 +78,8 @@ fn descent_and_flow_of_a_linear_network_are_their_closed_forms() {
     let report = compared(&scenario);
     let mut n_rows = 0;
     for run in &report.runs {
-        assert_eq!((&run.ending, run.k), (&Ending::Completed, run.plan.steps));
+        let last = run.last();
+        assert_eq!((&run.ending, last.k), (&Ending::Completed, run.plan.steps));
         for row in &run.rows {
             let (exact_flow, exact_descent) = linear(row.t, run.plan.step, row.k as i32);
             let exact = distance(&exact_flow, &exact_descent);
@@ -91,11 +92,11 @@ fn descent_and_flow_of_a_linear_network_are_their_closed_forms() {
             assert!((row.loss_descent - loss(&exact_descent)).abs() < 1e-10, "k = {}", row.k);
             n_rows += 1;
         }
-        let (exact_flow, exact_descent) = linear(run.t, run.plan.step, run.k as i32);
+        let (exact_flow, exact_descent) = linear(last.t, run.plan.step, last.k as i32);
         let outputs = |theta: &[f64]| [theta[0] + 0.5 * theta[1], -0.3 * theta[0] + 2.0 * theta[1]];
         let exact = distance(&outputs(&exact_flow), &outputs(&exact_descent));
         assert!((run.prediction_distance - exact).abs() < 1e-10);
-        assert!((run.per_layer[0] - run.distance).abs() < 1e-15, "one layer");
+        assert!((run.per_layer[0] - last.distance).abs() < 1e-15, "one layer");
     }
     assert_eq!(n_rows, 21 + 41 + 101 + 151);
     // The Hessian is XᵀX throughout.
@@ -253,7 +254,7 @@ fn families() -> Vec<(&'static str, Scenario)> {
     all
 }
 
-fn product(field: &mut FlowField, mode: &gradflow::ode::Mode, v: &[f64]) -> Vec<f64> {
+fn product(field: &mut FlowField, mode: &Mode, v: &[f64]) -> Vec<f64> {
     let mut image = vec![0.0; v.len()];
     field.hessian_product(mode, v, &mut image);
     image
@@ -328,6 +329,42 @@ fn the_hessian_is_symmetric_and_its_extremes_are_those_of_the_dense_matrix() {
     }
 }
 
+/// Onto the directions tangent to the surfaces that units slide on, by least squares against their gradients.
+fn projector(field: &mut FlowField, theta: &[f64], mode: &Mode) -> DMatrix<f64> {
+    let (n, contacts) = (theta.len(), mode.sliding());
+    let mut rates = vec![0.0; field.n_switches()];
+    field.eval(theta, mode, &mut vec![0.0; n]).expect("finite");
+    let mut normals = DMatrix::zeros(contacts.len(), n);
+    for i in 0..n {
+        let mut unit = vec![0.0; n];
+        unit[i] = 1.0;
+        field.rates(&unit, &mut rates);
+        contacts.iter().enumerate().for_each(|(e, c)| normals[(e, i)] = rates[c.switch]);
+    }
+    let gram = (&normals * normals.transpose()).try_inverse().expect("regular");
+    DMatrix::identity(n, n) - normals.transpose() * gram * &normals
+}
+
+/// The Hessian on those directions times v, by a central difference of the field in the frozen mode.
+fn second_difference(
+    field: &mut FlowField,
+    theta: &[f64],
+    mode: &Mode,
+    projector: &DMatrix<f64>,
+    v: &[f64],
+) -> Vec<f64> {
+    let project = |v: &[f64]| (projector * DMatrix::from_column_slice(v.len(), 1, v)).as_slice().to_vec();
+    let (tangent, h) = (project(v), 1e-5);
+    let mut at = |sign: f64| {
+        let moved: Vec<f64> = theta.iter().zip(&tangent).map(|(x, v)| x + sign * h * v).collect();
+        let mut dy = vec![0.0; theta.len()];
+        field.eval(&moved, mode, &mut dy).expect("finite");
+        dy
+    };
+    let (up, down) = (at(1.0), at(-1.0));
+    project(&up.iter().zip(&down).map(|(u, d)| -(u - d) / (2.0 * h)).collect::<Vec<_>>())
+}
+
 #[test]
 fn while_units_slide_the_product_is_how_the_field_changes_along_the_surfaces() {
     let text = "seed: 6, data: Ball(samples: 6, inputs: 4, outputs: 1), network: Dense(hidden: [5, 4], bias: true), activation: ";
@@ -363,31 +400,86 @@ fn while_units_slide_the_product_is_how_the_field_changes_along_the_surfaces() {
                 c.switch
             );
         }
-        // Tangent part of v by least squares against the gradients of the surfaces.
-        let n = theta.len();
-        let mut normals = DMatrix::zeros(3, n);
-        for i in 0..n {
-            let mut unit = vec![0.0; n];
-            unit[i] = 1.0;
-            field.rates(&unit, &mut rates);
-            contacts.iter().enumerate().for_each(|(e, c)| normals[(e, i)] = rates[c.switch]);
-        }
-        let projector = DMatrix::identity(n, n)
-            - normals.transpose() * (&normals * normals.transpose()).try_inverse().expect("regular") * &normals;
-        let tangent = (&projector * DMatrix::from_column_slice(n, 1, &v)).as_slice().to_vec();
-        let h = 1e-5;
-        let mut at = |sign: f64| {
-            let moved: Vec<f64> = theta.iter().zip(&tangent).map(|(x, v)| x + sign * h * v).collect();
-            let mut dy = vec![0.0; n];
-            field.eval(&moved, &mode, &mut dy).expect("finite");
-            dy
-        };
-        let (up, down) = (at(1.0), at(-1.0));
-        let difference: Vec<f64> = up.iter().zip(&down).map(|(u, d)| -(u - d) / (2.0 * h)).collect();
-        let difference = (&projector * DMatrix::from_column_slice(n, 1, &difference)).as_slice().to_vec();
+        let projector = projector(&mut field, &theta, &mode);
+        let difference = second_difference(&mut field, &theta, &mode, &projector, &v);
         let (error, size) = (distance(&exact, &difference), norm(&exact));
         assert!(size > 0.0 && error < 1e-6 * size, "{activation}: {error:e} of {size:e}");
     }
+}
+
+/// Both sides of every event.
+#[derive(Default)]
+struct Sides {
+    states: Vec<(f64, SampleSide, Vec<f64>, Mode)>,
+}
+
+impl Observer<FlowField> for Sides {
+    fn step(&mut self, step: &StepView<'_, FlowField>) -> ControlFlow<()> {
+        let end = &step.end;
+        if step.ends_at_event {
+            self.states.push((end.t, SampleSide::Before, end.y.to_vec(), end.mode.clone()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn event(&mut self, after: &Point<'_, FlowField>, _: &Event) {
+        self.states.push((after.t, SampleSide::After, after.y.to_vec(), after.mode.clone()));
+    }
+}
+
+#[test]
+fn sharpness_at_every_event_is_that_of_dense_matrices_on_both_sides_and_leaves_the_sampled_times_where_they_are() {
+    let measured = |cadence: &str| {
+        let scenario = load("abs", &["flow.until=[Time(2)]", "descent=[(step: 0.01, steps: 200)]", cadence]);
+        let report = compared(&scenario);
+        (scenario, report)
+    };
+    let (scenario, every) = measured("sharpness=EveryEvent");
+    let mut sides = Sides::default();
+    let mut kept = Kept::default();
+    let watch = Watch { sink: &mut kept, interrupted: &|| false };
+    simulate_beside(&scenario.problem, &scenario.plan, 1, watch, &mut sides);
+    let has = |kind: EventKind| kept.events.iter().any(|event| event.kind == kind);
+    assert!(has(EventKind::Crossing) && has(EventKind::SlideEnter) && has(EventKind::SlideExit), "{:?}", kept.events);
+    let mut times: Vec<f64> = kept.events.iter().map(|event| event.t).collect();
+    times.dedup();
+    for side in [SampleSide::Before, SampleSide::After] {
+        let found: Vec<f64> = every.curvature.iter().filter(|c| c.side == side).map(|c| c.t).collect();
+        assert_eq!(found, times, "{side:?}");
+    }
+    let at_events = every.curvature.iter().filter(|c| c.side != SampleSide::Smooth);
+    let mut field = field_of(&scenario);
+    let mut n_sliding = 0;
+    for (c, (t, side, theta, mode)) in at_events.zip(&sides.states) {
+        assert_eq!((c.t, c.side), (*t, *side));
+        let n = theta.len();
+        let projector = projector(&mut field, theta, mode);
+        let columns: Vec<f64> = (0..n)
+            .flat_map(|i| {
+                let mut unit = vec![0.0; n];
+                unit[i] = 1.0;
+                second_difference(&mut field, theta, mode, &projector, &unit)
+            })
+            .collect();
+        let dense = DMatrix::from_column_slice(n, n, &columns);
+        let eigen = (0.5 * (&dense + dense.transpose())).symmetric_eigen().eigenvalues;
+        // Differences are good to about 1e-9.
+        let size = eigen.amax();
+        let (error, room) = ((c.highest - eigen.max()).abs(), c.highest_error + 1e-7 * size);
+        assert!(error <= room, "t = {t}, {side:?}: {} against {}, {room:e}", c.highest, eigen.max());
+        n_sliding += usize::from(!mode.sliding().is_empty());
+    }
+    let n_sides = sides.states.len();
+    assert!(n_sides > 40 && n_sliding > 0 && n_sliding < n_sides, "{n_sliding} of {n_sides} while units slide");
+    let (_, sampled) = measured("sharpness=Sampled");
+    assert_eq!((every.cadence, sampled.cadence), (Cadence::EveryEvent, Cadence::Sampled));
+    assert!(sampled.curvature.len() < every.curvature.len());
+    for c in &sampled.curvature {
+        let same = every.curvature.iter().find(|e| (e.t, e.side) == (c.t, c.side)).expect("measured there as well");
+        let room = c.highest_error + same.highest_error + 1e-12 * c.highest.abs();
+        assert!((c.highest - same.highest).abs() <= room, "{c:?} against {same:?}");
+    }
+    assert_eq!((&sampled.runs[0].rows, sampled.first_event), (&every.runs[0].rows, every.first_event));
 }
 
 /// θ after a naive loop with gradients over batches of samples.
@@ -465,8 +557,9 @@ fn with_momentum_a_step_counts_as_more_time() {
             "{LINEAR}, flow: (until: [Time(2)], rtol: 1e-10, atol: 1e-12), descent: [(step: {step}, steps: {steps}, momentum: 0.9)]"
         );
         let run = compared(&scenario(&text)).runs.remove(0);
-        assert!(run.ending == Ending::Completed && (run.t - 2.0).abs() < 1e-12, "{}", run.t);
-        run.distance
+        let last = run.last();
+        assert!(run.ending == Ending::Completed && (last.t - 2.0).abs() < 1e-12, "{}", last.t);
+        last.distance
     };
     let (coarse, fine) = (distance_of(400), distance_of(800));
     assert!(coarse < 0.1 && (coarse / fine - 2.0).abs() < 0.2, "{coarse} {fine}");
@@ -484,9 +577,9 @@ fn too_long_steps_are_named_as_divergence_and_leave_the_flow_as_it_is() {
     assert_eq!(long.ending, Ending::Diverged);
     assert!(long.divergence_time.is_some() && long.unstable_from == Some(0.0));
     assert_eq!((&short.ending, short.divergence_time, short.unstable_from), (&Ending::Completed, None, None));
-    assert!(short.distance < 1e-6, "both have arrived: {}", short.distance);
+    assert!(short.last().distance < 1e-6, "both have arrived: {}", short.last().distance);
     assert_eq!(stopped.ending, Ending::Distance);
-    assert!(stopped.distance > 2.0 && stopped.k < long.k);
+    assert!(stopped.last().distance > 2.0 && stopped.last().k < long.last().k);
     // A cubic network leaves the range of f64 within a few steps.
     let cubic = "data: Inline(x: [[1]], y: [[0]]), network: Dense(hidden: [1], bias: false),
         activation: PiecewisePolynomial(breakpoints: [], pieces: [[0, 0, 0, 1]]), initial: Inline([3, 2]), flow: (until: [Time(1)])";
@@ -564,11 +657,11 @@ fn surfaces_between_flow_and_descent_are_counted_on_original_samples() {
         load("quickstart", &["flow.until=[Time(0.5)]", "ntk.track=false", "descent=[(step: 0.05, steps: 10)]"]);
     let report = compared(&scenario);
     let run = &report.runs[0];
-    let last = run.rows.last().expect("rows");
-    assert_eq!((last.k, last.pattern_disagreement), (10, run.pattern_disagreement));
+    let last = run.last();
+    assert_eq!(last.k, 10);
     // One breakpoint, no duplicates: each unit that differs is one surface.
-    assert_eq!(run.differing.len() as u64, run.pattern_disagreement);
-    assert!(run.pattern_disagreement > 0);
+    assert_eq!(run.differing.len() as u64, last.pattern_disagreement);
+    assert!(last.pattern_disagreement > 0);
     for d in &run.differing {
         assert_ne!(d.piece_flow, d.piece_descent);
         assert!(d.place.layer <= 2 && d.place.unit < 32 && d.place.sample < 40);
@@ -586,11 +679,6 @@ fn conserved_quantities_drift_under_descent_in_proportion_to_the_step_and_not_un
     assert!((drift(0) / drift(1) - 2.0).abs() < 0.1, "{} {}", drift(0), drift(1));
     let flow = report.runs[0].drift_flow.expect("laws");
     assert!(flow < 1e-6 * drift(1), "{flow}");
-}
-
-fn gradflow(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("gradflow").expect("the program is built");
-    command.current_dir(folder).args(arguments).output().expect("it can be started")
 }
 
 #[test]
@@ -636,15 +724,39 @@ fn the_command_writes_its_files_beside_the_record_of_the_run() {
 }
 
 #[test]
+fn with_every_event_the_table_of_the_sharpness_has_both_sides_of_every_event_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let compare = |more: &[&str]| {
+        let arguments = [&["compare", "--json", "--quiet", "--no-report"], more].concat();
+        program::ok(folder.path(), &arguments)
+    };
+    let printed = compare(&["abs", "--step", "0.01", "--horizon", "2", "--sharpness", "every-event"]);
+    let run = Run::open(&folder.path().join("runs/abs")).expect("a run");
+    let mut events: Vec<f64> = run.events().expect("rows").map(|row| row.expect("well formed").t).collect();
+    events.dedup();
+    assert!(events.len() > 20, "{} events", events.len());
+    let rows: Vec<_> = run.sharpness().expect("rows").collect::<Result<_, _>>().expect("well formed");
+    for side in [LimitSide::Before, LimitSide::After] {
+        let times: Vec<f64> = rows.iter().filter(|row| row.side == side).map(|row| row.t).collect();
+        assert_eq!(times, events, "{side:?}");
+    }
+    let cadence = || {
+        let sharpness = run.comparison().expect("well formed").and_then(|found| found.sharpness).expect("measured");
+        (sharpness.cadence, sharpness.measurements)
+    };
+    assert_eq!(cadence(), ("every-event".to_owned(), rows.len()));
+    // The record repeats the comparison, and the command line has the last word.
+    let record = folder.path().join("runs/abs/scenario.ron");
+    assert_eq!(compare(&[&record.to_string_lossy(), "--out", "again"]), printed);
+    compare(&["abs", "--step", "0.01", "--horizon", "2"]);
+    let (word, n_sampled) = cadence();
+    assert!(word == "sampled" && n_sampled < rows.len(), "{word}, {n_sampled} of {}", rows.len());
+}
+
+#[test]
 fn bad_input_is_refused_with_one_clear_message() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let refused = |arguments: &[&str]| {
-        let output = gradflow(folder.path(), arguments);
-        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-        stderr
-    };
+    let refused = |arguments: &[&str]| program::refused(folder.path(), arguments);
     let stderr = refused(&["compare", "tanh"]);
     assert!(
         stderr.contains("scenario `tanh` has no `descent` section") && stderr.contains("hint: give step sizes"),
@@ -671,4 +783,6 @@ fn bad_input_is_refused_with_one_clear_message() {
     assert!(stderr.contains("flow.until[0][0]: expected a positive number, found -1"), "{stderr}");
     refused(&["compare", "quickstart", "--horizon", "1", "--steps", "5"]);
     refused(&["compare", "no-such-scenario"]);
+    let stderr = refused(&["compare", "quickstart", "--sharpness", "always"]);
+    assert!(stderr.contains("[possible values: sampled, every-event]"), "{stderr}");
 }

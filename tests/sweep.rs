@@ -1,7 +1,9 @@
 //! Sweeps: the table does not depend on how it came about (threads, shards, kills), its figures are those of single runs and of closed
 //! forms, and a wrong plan is told before anything runs.
 
-use assert_cmd::Command;
+mod common;
+
+use common::program::{gradflow, ok, refused};
 use gradflow::record::{Run, Status, file as run_file};
 use gradflow::scenario::{Folder, Scenario, Sizes, Source};
 use gradflow::sweep::{Row, Shard, SweepError, SweepPlan, file, run};
@@ -9,7 +11,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::fs;
 use std::path::Path;
-use std::process::{self, Output, Stdio};
+use std::process::{self, Stdio};
 use std::time::Duration;
 
 /// Two widths and twelve seeds, some tens of milliseconds each.
@@ -29,28 +31,6 @@ const GRID: &str = r#"(
 )
 "#;
 const N_CELLS: usize = 24;
-
-fn gradflow(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("gradflow").expect("the program is built");
-    command.current_dir(folder).args(arguments).output().expect("it can be started")
-}
-
-#[track_caller]
-fn ok(folder: &Path, arguments: &[&str]) -> String {
-    let output = gradflow(folder, arguments);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-#[track_caller]
-fn refused(folder: &Path, arguments: &[&str]) -> String {
-    let output = gradflow(folder, arguments);
-    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-    stderr
-}
 
 /// Starts the program without waiting for it.
 fn start(folder: &Path, arguments: &[&str]) -> process::Child {

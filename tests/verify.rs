@@ -3,8 +3,8 @@
 
 mod common;
 
-use assert_cmd::Command;
 use common::naive;
+use common::program::gradflow;
 use gradflow::flow::FlowField;
 use gradflow::net::{Activation, Network, Smooth};
 use gradflow::ode::tableau::DOP853;
@@ -13,7 +13,6 @@ use gradflow::scenario::{Folder, Scenario, Source, embedded};
 use gradflow::theory::{ClaimRow, Evidence, Limits, Verdict, approximant, verify};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
 
 /// The claims that every run is judged by, in their order.
 const CLAIMS: [&str; 15] = [
@@ -94,8 +93,17 @@ const LONG: &[(&str, &str, &str)] = &[
     ("paper-gcn-small", "flow.until=[Time(1)]", "HHVVVHHV00?H0--"),
 ];
 
-/// Days of work each.
-const TOO_LARGE: [&str; 3] = ["paper-dnn", "paper-resnet", "paper-gcn"];
+/// The published experiments in full, days of work each, cut behind their first ten to twenty events.
+///
+/// All of these are crossings: to slide, a unit has to be pushed back by its own sample alone, one of a thousand that move it. Their spectrum is
+/// left out, and with it all that is judged by one: *invertible* (how far back errors can be followed), the bounds, predictions from λ₀.
+const PUBLISHED: &[(&str, &str, &str)] = &[
+    // With all weights 0 every sample looks alike: a critical point, inside each ball that is large enough for Chatterjee.
+    ("paper-dnn", "flow.until=[Time(1e-6)]", "HHH?HHH???-H?--"),
+    ("paper-gcn", "flow.until=[Time(1e-6)]", "HHH?HHH???-H?--"),
+    // Skips see the inputs without any weight, so that there is no such point.
+    ("paper-resnet", "flow.until=[Time(1e-9)]", "HHH?HHH???-H?-?"),
+];
 
 fn letter(verdict: Verdict) -> char {
     match verdict {
@@ -165,8 +173,13 @@ fn verdicts_on_larger_scenarios_are_what_theory_says() {
 }
 
 #[test]
+fn verdicts_on_the_published_experiments_are_what_theory_says() {
+    check_table(PUBLISHED);
+}
+
+#[test]
 fn the_tables_have_every_embedded_scenario() {
-    let mut listed: Vec<&str> = SHORT.iter().chain(LONG).map(|(name, ..)| *name).chain(TOO_LARGE).collect();
+    let mut listed: Vec<&str> = SHORT.iter().chain(LONG).chain(PUBLISHED).map(|(name, ..)| *name).collect();
     let mut all: Vec<&str> = embedded().iter().map(|e| e.name).collect();
     listed.sort_unstable();
     all.sort_unstable();
@@ -528,11 +541,6 @@ fn networks_take_activations_that_leave_theta_as_it_is() {
     let smooth = network.with_activation(Activation::Smooth(Smooth::Tanh)).expect("no slopes are learned");
     assert_eq!(smooth, Network::dense(2, &[3], 1, true, Activation::Smooth(Smooth::Tanh)).expect("widths"));
     assert!(network.with_activation(Activation::Prelu).is_none());
-}
-
-fn gradflow(folder: &Path, arguments: &[&str]) -> std::process::Output {
-    let mut command = Command::cargo_bin("gradflow").expect("the program is built");
-    command.current_dir(folder).args(arguments).output().expect("it can be started")
 }
 
 #[test]

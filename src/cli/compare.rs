@@ -5,14 +5,14 @@ use super::page::Page;
 use super::progress::Progress;
 use super::summary::line;
 use super::{CliError, Common, Overrides, run, summary};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use gradflow::descent::compare;
 use gradflow::record::{
     CompareSummary, ConditionSummary, DescentSummary, OrderSummary, RunWriter, SharpnessSummary, Summary,
     default_folder, write_comparison,
 };
 use gradflow::report::significant as number;
-use gradflow::scenario::{DescentRun, Scenario};
+use gradflow::scenario::{Cadence, DescentRun, Scenario};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -48,6 +48,9 @@ pub(super) struct Compare {
     /// End a run that is further than this from the flow
     #[arg(long, value_name = "D", allow_negative_numbers = true)]
     stop_distance: Option<f64>,
+    /// Where to measure the sharpness of the flow [default: as the scenario says, else sampled]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    sharpness: Option<Sharpness>,
     /// The folder of the record: new, empty, or an older run, which is replaced [default: runs/<name>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -55,6 +58,24 @@ pub(super) struct Compare {
     page: Page,
     #[command(flatten)]
     overrides: Overrides,
+}
+
+/// Where the sharpness is measured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Sharpness {
+    /// At the first event and every 5 % of time, on both sides where that is an event
+    Sampled,
+    /// On both sides of every event as well, which costs some tens of gradients an event
+    EveryEvent,
+}
+
+impl From<Sharpness> for Cadence {
+    fn from(sharpness: Sharpness) -> Self {
+        match sharpness {
+            Sharpness::Sampled => Self::Sampled,
+            Sharpness::EveryEvent => Self::EveryEvent,
+        }
+    }
 }
 
 impl Compare {
@@ -93,7 +114,8 @@ impl Compare {
     fn load(&self) -> Result<Scenario, CliError> {
         let name = self.scenario.as_deref().unwrap_or(run::FIRST);
         let scenario = self.overrides.load(name)?;
-        let overrides = self.descent(&scenario)?;
+        let mut overrides = self.descent(&scenario)?;
+        overrides.extend(self.sharpness.map(|sharpness| format!("sharpness={:?}", Cadence::from(sharpness))));
         if overrides.is_empty() {
             return Ok(scenario);
         }
@@ -257,9 +279,10 @@ fn order_line(order: &OrderSummary, what: &str) -> String {
 }
 
 fn sharpness_line(sharpness: &SharpnessSummary, runs: &[DescentSummary]) -> String {
-    let SharpnessSummary { initial, last, largest, largest_t, measurements, .. } = sharpness;
+    let SharpnessSummary { initial, last, largest, largest_t, measurements, cadence, .. } = sharpness;
+    let events = if cadence == Cadence::EveryEvent.as_str() { ", both sides of every event among them" } else { "" };
     let mut text = format!(
-        "λ_max(∇²L) {} -> {}, at most {} (t = {}) in {measurements} measurements",
+        "λ_max(∇²L) {} -> {}, at most {} (t = {}) in {measurements} measurements{events}",
         number(Some(*initial)),
         number(Some(*last)),
         number(Some(*largest)),

@@ -10,7 +10,7 @@ use crate::flow::FlowField;
 use crate::net::{Conserved, Network};
 use crate::ntk::SampleSide;
 use crate::ode::{Event, Mode, Observer, PiecewiseField, Point, StartContact, StepView, StopReason};
-use crate::scenario::{DescentRun, Plan, Problem};
+use crate::scenario::{Cadence, DescentRun, Plan, Problem};
 use crate::vector::{distance_squared, norm};
 use std::ops::ControlFlow;
 
@@ -20,7 +20,7 @@ const DIVERGED: f64 = 1e6;
 const SAME_TIME: f64 = 1e-12;
 
 /// An iterate beside the flow.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DescentRow {
     /// k.
     pub k: usize,
@@ -58,25 +58,13 @@ pub enum Ending {
     },
 }
 
-/// What a run of gradient descent showed; lengths are norms over all parameters, at the last iterate compared unless said otherwise.
+/// What a run of gradient descent showed; lengths are norms over all parameters, at the last iterate recorded unless said otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunReport {
     /// What was run.
     pub plan: DescentRun,
     /// How it ended.
     pub ending: Ending,
-    /// The last iterate compared.
-    pub k: usize,
-    /// Its flow time.
-    pub t: f64,
-    /// L there.
-    pub loss_descent: f64,
-    /// L of the flow then.
-    pub loss_flow: f64,
-    /// ‖θ_k − θ(t)‖.
-    pub distance: f64,
-    /// Relative to ‖θ(t)‖.
-    pub relative_distance: f64,
     /// ‖θ(t) − θ₀‖.
     pub travelled: f64,
     /// The distance by layers, each over its weights, biases and learned slope.
@@ -87,9 +75,7 @@ pub struct RunReport {
     pub largest_distance: f64,
     /// When that was.
     pub largest_distance_t: f64,
-    /// Surfaces between iterate and flow.
-    pub pattern_disagreement: u64,
-    /// Units on these.
+    /// Units on the surfaces between iterate and flow.
     pub differing: Vec<Differing>,
     /// Slides of the flow, and how often descent jumped over the kink meanwhile.
     pub jumps: Vec<Jumps>,
@@ -103,8 +89,15 @@ pub struct RunReport {
     pub drift_flow: Option<f64>,
     /// η·max B: what the condition's bound says of the distance over its reach.
     pub bound: Option<f64>,
-    /// Records.
+    /// Records; the last is that of the last iterate compared.
     pub rows: Vec<DescentRow>,
+}
+
+impl RunReport {
+    /// The last iterate compared; all zero when θ₀ could not be evaluated.
+    pub fn last(&self) -> DescentRow {
+        self.rows.last().copied().unwrap_or_default()
+    }
 }
 
 /// Everything that a comparison found.
@@ -114,6 +107,8 @@ pub struct Report {
     pub runs: Vec<RunReport>,
     /// Observed order of plain runs on their common horizon.
     pub order: Option<OrderFit>,
+    /// Where the curvature was measured.
+    pub cadence: Cadence,
     /// Curvature along the flow.
     pub curvature: Vec<Curvature>,
     /// The condition on η.
@@ -219,6 +214,7 @@ impl<'a> Comparison<'a> {
         Report {
             runs: self.tracks.into_iter().map(finished).collect(),
             order: self.order,
+            cadence: self.plan.sharpness,
             curvature,
             condition,
             modified: Vec::new(),
@@ -262,11 +258,13 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn measure(&mut self, t: f64, side: SampleSide, theta: &[f64], mode: &Mode) {
-        self.sharpness.measure(t, side, theta, mode);
+    /// Whether there was something finite to measure.
+    fn measure(&mut self, t: f64, side: SampleSide, theta: &[f64], mode: &Mode) -> bool {
+        let found = self.sharpness.measure(t, side, theta, mode);
         if self.first_event.is_none() {
             self.travelled_smoothly = self.displacement(theta);
         }
+        found.is_some()
     }
 
     fn displacement(&self, theta: &[f64]) -> f64 {
@@ -297,18 +295,11 @@ impl Track {
         let report = RunReport {
             plan,
             ending: Ending::FlowEnded,
-            k: 0,
-            t: 0.0,
-            loss_descent: 0.0,
-            loss_flow: 0.0,
-            distance: 0.0,
-            relative_distance: 0.0,
             travelled: 0.0,
             per_layer: Vec::new(),
             prediction_distance: 0.0,
             largest_distance: 0.0,
             largest_distance_t: 0.0,
-            pattern_disagreement: 0,
             differing: Vec::new(),
             jumps: Vec::new(),
             divergence_time: None,
@@ -379,15 +370,11 @@ impl Track {
         let originals = &beside.field.data().originals;
         report.prediction_distance = by_sample.iter().map(|&(u, d)| originals[u].len() as f64 * d).sum::<f64>().sqrt();
         report.per_layer = per_layer(&beside.problem.network, iterates.theta(), theta);
-        report.pattern_disagreement = disagreement(beside.field, beside.mode, iterates.mode());
         report.differing = differing(beside.field, beside.mode, iterates.mode());
         report.drift_descent = larger(report.drift_descent, beside.conserved.drift(iterates.theta()));
         *beside.drift_flow = larger(*beside.drift_flow, beside.conserved.drift(theta));
         report.drift_flow = *beside.drift_flow;
-        (report.k, report.t, report.distance) = (iterates.k(), t, distance);
-        (report.loss_descent, report.loss_flow) = (iterates.loss(), loss_flow);
-        (report.relative_distance, report.travelled) =
-            (relative_distance, distance_squared(theta, &beside.problem.theta0).sqrt());
+        report.travelled = distance_squared(theta, &beside.problem.theta0).sqrt();
         report.rows.push(DescentRow {
             k: iterates.k(),
             t,
@@ -395,7 +382,7 @@ impl Track {
             loss_flow,
             distance,
             relative_distance,
-            pattern_disagreement: report.pattern_disagreement,
+            pattern_disagreement: disagreement(beside.field, beside.mode, iterates.mode()),
         });
     }
 }
@@ -420,7 +407,9 @@ impl Observer<FlowField> for Comparison<'_> {
     }
 
     fn start(&mut self, point: &Point<'_, FlowField>, _: &[StartContact]) {
-        self.measure(point.t, SampleSide::Smooth, point.y, point.mode);
+        if self.measure(point.t, SampleSide::Smooth, point.y, point.mode) {
+            self.sharpness.schedule_after(point.t);
+        }
         self.advance(point.t, point.mode, &|_, theta| theta.copy_from_slice(point.y));
     }
 
@@ -437,9 +426,14 @@ impl Observer<FlowField> for Comparison<'_> {
         }
         self.advance(end.t, end.mode, &dense);
         let is_first_event = step.ends_at_event && self.first_event.is_none();
-        if self.sharpness.is_due(end.t) || is_first_event {
+        let is_due = self.sharpness.is_due(end.t) || is_first_event;
+        if is_due || step.ends_at_event && self.plan.sharpness == Cadence::EveryEvent {
             let side = if step.ends_at_event { SampleSide::Before } else { SampleSide::Smooth };
-            self.measure(end.t, side, end.y, end.mode);
+            let is_measured = self.measure(end.t, side, end.y, end.mode);
+            // Measurements that were not due leave the others where they are without them.
+            if is_measured && is_due {
+                self.sharpness.schedule_after(end.t);
+            }
         }
         ControlFlow::Continue(())
     }

@@ -44,7 +44,7 @@ pub fn compare(
         if interrupted() {
             break;
         }
-        let (t_end, plan_of_run) = (report.runs[k].t, report.runs[k].plan);
+        let (t_end, plan_of_run) = (report.runs[k].last().t, report.runs[k].plan);
         if plan_of_run.is_plain() && t_end > 0.0 {
             report.modified.push(modified::follow(problem, plan, plan_of_run, t_end));
         }

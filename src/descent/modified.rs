@@ -125,6 +125,10 @@ impl PiecewiseField for ModifiedField {
         self.flow.breakpoints(switch)
     }
 
+    fn common_breakpoints(&self) -> Option<&[f64]> {
+        self.flow.common_breakpoints()
+    }
+
     fn mode_from_values(&mut self, y: &[f64]) -> Mode {
         self.flow.mode_from_values(y)
     }
@@ -162,6 +166,10 @@ impl PiecewiseField for ModifiedField {
 
     fn scale(&self, switch: usize) -> f64 {
         self.flow.scale(switch)
+    }
+
+    fn largest_scale(&self) -> f64 {
+        self.flow.largest_scale()
     }
 
     fn rate_scale(&self) -> f64 {

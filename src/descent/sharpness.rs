@@ -1,14 +1,15 @@
 //! Curvature of the loss along the flow: both ends of the spectrum of ∇²L in the mode of the flow, by Lanczos on exact products.
 //!
-//! At an event the Hessian jumps; where a measurement falls due in a step that ends at one, both sides are measured. While units slide it
-//! is the Hessian of L on the intersection of their surfaces ([`FlowField::hessian_product`]).
+//! At an event the Hessian jumps, and both sides are measured: of every event, or of those where a measurement falls due
+//! ([`Cadence`](crate::scenario::Cadence)). While units slide it is the Hessian of L on the intersection of their surfaces
+//! ([`FlowField::hessian_product`]).
 
 use crate::flow::FlowField;
 use crate::ntk::{SampleSide, ends};
 use crate::ode::{Mode, PiecewiseField};
 use crate::vector::norm;
 
-/// A measurement falls due when time has grown by this factor since the last one.
+/// A measurement falls due when time has grown by this factor since the last one that was due.
 const SPACING: f64 = 1.05;
 /// Residuals of the largest and the smallest eigenvalue, relative to the larger size of the two.
 const TOLERANCE: (f64, f64) = (1e-4, 1e-3);
@@ -69,10 +70,14 @@ impl SharpnessWatch {
     /// Measures at a point and keeps the result; `None` when something is not finite there.
     pub fn measure(&mut self, t: f64, side: SampleSide, theta: &[f64], mode: &Mode) -> Option<Curvature> {
         let sample = self.at(t, side, theta, mode)?;
-        // Just behind the start the next step is due, whatever its length.
-        self.next = if t > 0.0 { SPACING * t } else { f64::MIN_POSITIVE };
         self.samples.push(sample);
         Some(sample)
+    }
+
+    /// Puts off the next measurement until t has grown by a twentieth.
+    pub fn schedule_after(&mut self, t: f64) {
+        // Just behind the start the next step is due, whatever its length.
+        self.next = if t > 0.0 { SPACING * t } else { f64::MIN_POSITIVE };
     }
 
     /// The same without keeping it.

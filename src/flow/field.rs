@@ -316,15 +316,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn mode_from_values(&mut self, y: &[f64]) -> Mode {
-        let breakpoints = self.batch.network().activation().breakpoints();
-        let mut pieces = vec![0; self.batch.n_switches()];
-        // Layer by layer, since the pieces of one layer decide the inputs of the next.
-        for layer in 1..=self.batch.network().n_hidden() {
-            self.batch.forward(y, &pieces, &[], &mut self.forward);
-            for j in self.batch.layer_range(layer) {
-                pieces[j] = breakpoints.partition_point(|&b| b <= self.forward.z[j]) as u16;
-            }
-        }
+        let pieces = self.batch.read_pieces(y, &mut self.forward);
         Mode::new((0..self.switches.len()).map(|switch| pieces[self.switches.first(switch)]).collect())
     }
 

@@ -4,6 +4,7 @@
 //! time; the values it reads, all sources one after the other, are *stacked* into one slice.
 
 use super::tensor::Term;
+use std::sync::Arc;
 
 /// φ of one layer.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,13 +19,10 @@ pub struct FeatureMap {
 enum Form {
     /// The only source, as it is.
     Identity,
-    Linear(SparseRows),
+    /// Shared by copies: on a graph of a thousand nodes there are millions of entries.
+    Linear(Arc<SparseRows>),
     /// With y linear in the sources: y itself, unless `n_direct` is 0 instead of its length, and then the products y_i y_j.
-    Products {
-        linear: SparseRows,
-        n_direct: usize,
-        pairs: Vec<(usize, usize)>,
-    },
+    Products { linear: Arc<SparseRows>, n_direct: usize, pairs: Vec<(usize, usize)> },
 }
 
 /// A sparse matrix by rows.
@@ -38,7 +36,8 @@ struct SparseRows {
 impl SparseRows {
     /// `offset` tells where a source stands in the stack.
     fn new(rows: &[Vec<Term>], offset: impl Fn(usize) -> usize) -> Self {
-        let mut sparse = Self { starts: vec![0], terms: Vec::new() };
+        let n_terms = rows.iter().map(Vec::len).sum();
+        let mut sparse = Self { starts: vec![0], terms: Vec::with_capacity(n_terms) };
         for row in rows {
             sparse.terms.extend(row.iter().map(|t| (offset(t.source) + t.index, t.weight)));
             sparse.starts.push(sparse.terms.len());
@@ -74,8 +73,8 @@ impl FeatureMap {
         let is_itself = |(r, row): (usize, &Vec<Term>)| matches!(row[..], [t] if t.index == r && t.weight == 1.0);
         let is_identity =
             sources.len() == 1 && rows.len() == widths[sources[0]] && rows.iter().enumerate().all(is_itself);
-        let form =
-            if is_identity { Form::Identity } else { Form::Linear(SparseRows::new(rows, |source| offset[source])) };
+        let compiled = || Arc::new(SparseRows::new(rows, |source| offset[source]));
+        let form = if is_identity { Form::Identity } else { Form::Linear(compiled()) };
         Self { sources, form, n_features: rows.len() }
     }
 
@@ -84,7 +83,7 @@ impl FeatureMap {
         let (sources, offset) = stack(rows, widths);
         let n_direct = if keeps_linear { rows.len() } else { 0 };
         let n_features = n_direct + pairs.len();
-        let linear = SparseRows::new(rows, |source| offset[source]);
+        let linear = Arc::new(SparseRows::new(rows, |source| offset[source]));
         Self { sources, form: Form::Products { linear, n_direct, pairs }, n_features }
     }
 
@@ -201,9 +200,9 @@ impl FeatureMap {
 
 /// The sources that occur, and where each would stand in the stack.
 fn stack(rows: &[Vec<Term>], widths: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let mut sources: Vec<usize> = rows.iter().flatten().map(|t| t.source).collect();
-    sources.sort_unstable();
-    sources.dedup();
+    let mut is_read = vec![false; widths.len()];
+    rows.iter().flatten().for_each(|t| is_read[t.source] = true);
+    let sources: Vec<usize> = (0..widths.len()).filter(|&source| is_read[source]).collect();
     let mut offset = vec![0; widths.len()];
     let mut next = 0;
     for &source in &sources {

@@ -207,30 +207,12 @@ impl Batch {
 
     /// Runs the network at θ; `held` is sorted by index.
     pub fn forward(&self, theta: &[f64], pieces: &[u16], held: &[Held], out: &mut Forward) {
-        let n_switches = self.n_switches();
-        out.z.resize(n_switches, 0.0);
-        out.a.resize(n_switches, 0.0);
-        out.slope.resize(n_switches, 0.0);
-        out.f.resize(self.n_outputs(), 0.0);
-        out.features.resize_with(self.network.layers().len(), Vec::new);
+        self.make_room(out);
         let learned = self.network.activation().has_learned_slope();
-        if learned {
-            out.by_learned.resize(n_switches, 0.0);
-        }
         let mut next_held = 0;
-        for (l, layer) in self.network.layers().iter().enumerate() {
-            self.gather_features(l, out);
-            let hidden = l < self.network.n_hidden();
-            let Forward { z, a, f, features, stacked, .. } = out;
-            let target = if hidden { &mut z[self.layer_range(l + 1)] } else { &mut f[..] };
-            layer.apply(theta, self.features_in(a, features, l), target);
-            if let Some(skip) = &layer.skip {
-                for (sample, target) in target.chunks_exact_mut(layer.width()).enumerate() {
-                    self.stack(skip, a, sample, stacked);
-                    skip.accumulate(stacked, target);
-                }
-            }
-            if hidden {
+        for l in 0..self.network.layers().len() {
+            self.apply_layer(theta, l, out);
+            if l < self.network.n_hidden() {
                 let range = self.layer_range(l + 1);
                 self.activate(theta, l + 1, pieces, out);
                 while let Some(h) = held.get(next_held).filter(|h| h.index < range.end) {
@@ -241,6 +223,51 @@ impl Batch {
                     }
                     next_held += 1;
                 }
+            }
+        }
+    }
+
+    /// The pieces of all pre-activations at θ, read off their values with none held; a value on a breakpoint counts as above it.
+    ///
+    /// Layer by layer, since the pieces of one layer decide the inputs of the next. Costs one forward pass and leaves `out` with everything
+    /// but the network outputs.
+    pub fn read_pieces(&self, theta: &[f64], out: &mut Forward) -> Vec<u16> {
+        self.make_room(out);
+        let breakpoints = self.network.activation().breakpoints();
+        let mut pieces = vec![0; self.n_switches()];
+        for hidden in 1..=self.network.n_hidden() {
+            self.apply_layer(theta, hidden - 1, out);
+            for j in self.layer_range(hidden) {
+                pieces[j] = breakpoints.partition_point(|&b| b <= out.z[j]) as u16;
+            }
+            self.activate(theta, hidden, &pieces, out);
+        }
+        pieces
+    }
+
+    fn make_room(&self, out: &mut Forward) {
+        let n_switches = self.n_switches();
+        out.z.resize(n_switches, 0.0);
+        out.a.resize(n_switches, 0.0);
+        out.slope.resize(n_switches, 0.0);
+        out.f.resize(self.n_outputs(), 0.0);
+        out.features.resize_with(self.network.layers().len(), Vec::new);
+        if self.network.activation().has_learned_slope() {
+            out.by_learned.resize(n_switches, 0.0);
+        }
+    }
+
+    /// z of hidden layer `l` + 1, or F behind the last one, from the activations of the layers before.
+    fn apply_layer(&self, theta: &[f64], l: usize, out: &mut Forward) {
+        self.gather_features(l, out);
+        let layer = &self.network.layers()[l];
+        let Forward { z, a, f, features, stacked, .. } = out;
+        let target = if l < self.network.n_hidden() { &mut z[self.layer_range(l + 1)] } else { &mut f[..] };
+        layer.apply(theta, self.features_in(a, features, l), target);
+        if let Some(skip) = &layer.skip {
+            for (sample, target) in target.chunks_exact_mut(layer.width()).enumerate() {
+                self.stack(skip, a, sample, stacked);
+                skip.accumulate(stacked, target);
             }
         }
     }

@@ -107,9 +107,11 @@ impl Tensor {
         let width = self.entries.len() / self.shape[0];
         let mut entries = Vec::with_capacity(matrix.len() * width);
         for weights in matrix {
+            // Most entries of a row are zero, and there are hundreds of columns.
+            let used: Vec<(usize, f64)> = weights.iter().copied().enumerate().filter(|(_, w)| *w != 0.0).collect();
             for k in 0..width {
-                let mut entry = Vec::new();
-                for (j, &weight) in weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+                let mut entry = Vec::with_capacity(used.len());
+                for &(j, weight) in &used {
                     add(&mut entry, weight, &self.entries[j * width + k]);
                 }
                 entries.push(entry);

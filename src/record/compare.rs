@@ -3,17 +3,16 @@
 //! What is not finite, and what does not apply, is null.
 
 use super::error::RecordError;
-use super::file;
 use super::summary::SCHEMA;
 use super::table::LimitSide;
 use super::writer::Table;
+use super::{file, json};
 use crate::descent::{
     Condition, Curvature, Differing, Ending, ModifiedEnd, ModifiedReport, OrderFit, Report, RunReport,
 };
 use crate::ntk::SampleSide;
-use crate::scenario::Problem;
+use crate::scenario::{Cadence, Problem};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// Longest list of units in the summary of a run.
@@ -240,6 +239,9 @@ pub struct SharpnessSummary {
     pub lowest: f64,
     /// Number of measurements.
     pub measurements: usize,
+    /// `sampled`: at the first event, and at ends of steps 5 % of time apart; `every-event`: on both sides of every event as well.
+    #[serde(default = "sampled")]
+    pub cadence: String,
 }
 
 /// The condition on η.
@@ -315,11 +317,7 @@ pub fn write_comparison(folder: &Path, problem: &Problem, report: &Report) -> Re
     });
     write_table(folder, file::MODIFIED_FLOW, &ModifiedRecord::COLUMNS, modified)?;
     let summary = summary(problem, report);
-    let path = folder.join(file::COMPARE);
-    let mut text =
-        serde_json::to_string_pretty(&summary).expect("keys are strings, and writing to a string cannot fail");
-    text.push('\n');
-    fs::write(&path, text).map_err(RecordError::io("write", &path))?;
+    json::write(folder, file::COMPARE, &summary)?;
     Ok(summary)
 }
 
@@ -352,7 +350,7 @@ fn summary(problem: &Problem, report: &Report) -> CompareSummary {
         first_event: report.first_event,
         runs: report.runs.iter().map(run_summary).collect(),
         order: report.order.as_ref().map(order_summary),
-        sharpness: sharpness_summary(&report.curvature),
+        sharpness: sharpness_summary(report.cadence, &report.curvature),
         condition: report.condition.as_ref().map(condition_summary),
         modified: report.modified.iter().map(modified_summary).collect(),
         modified_order: report.modified_order.as_ref().map(order_summary),
@@ -387,6 +385,7 @@ fn run_summary(run: &RunReport) -> DescentSummary {
         piece_flow: d.piece_flow,
         piece_descent: d.piece_descent,
     };
+    let last = run.last();
     DescentSummary {
         step_size: run.plan.step,
         steps: run.plan.steps,
@@ -396,18 +395,18 @@ fn run_summary(run: &RunReport) -> DescentSummary {
         stop_distance: run.plan.stop_distance,
         ending: ending.to_owned(),
         ending_message,
-        k: run.k,
-        t: run.t,
-        loss_descent: finite(run.loss_descent),
-        loss_flow: finite(run.loss_flow),
-        distance: finite(run.distance),
-        relative_distance: finite(run.relative_distance),
+        k: last.k,
+        t: last.t,
+        loss_descent: finite(last.loss_descent),
+        loss_flow: finite(last.loss_flow),
+        distance: finite(last.distance),
+        relative_distance: finite(last.relative_distance),
         travelled: finite(run.travelled),
         distance_per_layer: run.per_layer.clone(),
         prediction_distance: finite(run.prediction_distance),
         largest_distance: finite(run.largest_distance),
         largest_distance_t: run.largest_distance_t,
-        pattern_disagreement: run.pattern_disagreement,
+        pattern_disagreement: last.pattern_disagreement,
         differing: run.differing.iter().take(LONGEST_LIST).map(differing).collect(),
         divergence_time: run.divergence_time,
         unstable_from: run.unstable_from,
@@ -431,7 +430,12 @@ fn order_summary(fit: &OrderFit) -> OrderSummary {
     }
 }
 
-fn sharpness_summary(curvature: &[Curvature]) -> Option<SharpnessSummary> {
+/// What records say that were written before there was a choice.
+fn sampled() -> String {
+    Cadence::Sampled.as_str().to_owned()
+}
+
+fn sharpness_summary(cadence: Cadence, curvature: &[Curvature]) -> Option<SharpnessSummary> {
     let (first, last) = (curvature.first()?, curvature.last()?);
     let largest = curvature.iter().fold(first, |best, c| if c.highest > best.highest { c } else { best });
     Some(SharpnessSummary {
@@ -441,6 +445,7 @@ fn sharpness_summary(curvature: &[Curvature]) -> Option<SharpnessSummary> {
         largest_t: largest.t,
         lowest: curvature.iter().map(|c| c.lowest).fold(f64::INFINITY, f64::min),
         measurements: curvature.len(),
+        cadence: cadence.as_str().to_owned(),
     })
 }
 

@@ -9,6 +9,7 @@
 
 mod compare;
 mod error;
+mod json;
 mod npy;
 mod run;
 mod setting;

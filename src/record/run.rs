@@ -2,9 +2,9 @@
 
 use super::compare::{CompareSummary, DescentRecord, ModifiedRecord, SharpnessRecord};
 use super::error::RecordError;
-use super::file;
 use super::summary::Summary;
 use super::table::{ConservedRecord, EventRecord, SpectrumRecord, StepRecord, TrajectoryRecord};
+use super::{file, json};
 use csv::{ErrorKind, StringRecord};
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -81,16 +81,7 @@ impl Run {
     /// When the file cannot be read or is malformed.
     pub fn comparison(&self) -> Result<Option<CompareSummary>, RecordError> {
         let path = self.folder.join(file::COMPARE);
-        if !path.is_file() {
-            return Ok(None);
-        }
-        let text = std::fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
-        let malformed = |error: serde_json::Error| RecordError::Malformed {
-            path: path.clone(),
-            line: error.line().max(1) as u64,
-            reason: error.to_string(),
-        };
-        serde_json::from_str(&text).map(Some).map_err(malformed)
+        path.is_file().then(|| json::read(&path)).transpose()
     }
 
     /// Iterates of gradient descent beside the flow, run after run.

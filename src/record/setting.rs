@@ -77,14 +77,8 @@ impl Setting {
     pub fn function(&self, theta: &[f64], inputs: &[f64]) -> FunctionCurve {
         let batch = Batch::new(self.network.clone(), inputs.to_vec());
         let breakpoints = self.network.activation().breakpoints();
-        let mut pieces = vec![0_u16; batch.n_switches()];
         let mut forward = Forward::default();
-        for layer in 1..=self.network.n_hidden() {
-            batch.forward(theta, &pieces, &[], &mut forward);
-            for j in batch.layer_range(layer) {
-                pieces[j] = breakpoints.partition_point(|&b| b <= forward.z[j]) as u16;
-            }
-        }
+        let pieces = batch.read_pieces(theta, &mut forward);
         batch.forward(theta, &pieces, &[], &mut forward);
         let n_outputs = self.network.n_outputs();
         let output = |m: usize| forward.f.iter().skip(m).step_by(n_outputs).copied().collect();

@@ -3,10 +3,9 @@
 //! What is not known yet while the run is under way is null, and so is what is not finite: JSON has no word for it.
 
 use super::error::RecordError;
-use super::file;
 use super::table::Direction;
+use super::{file, json};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// Version of the record's types.
@@ -269,13 +268,7 @@ impl Summary {
     /// # Errors
     /// [`RecordError::Io`].
     pub fn write(&self, folder: &Path) -> Result<(), RecordError> {
-        let target = folder.join(file::SUMMARY);
-        let unfinished = folder.join("summary.json.tmp");
-        let mut text = serde_json::to_string_pretty(self)
-            .expect("the summary has string keys only, and writing to a string cannot fail");
-        text.push('\n');
-        fs::write(&unfinished, text).map_err(RecordError::io("write", &unfinished))?;
-        fs::rename(&unfinished, &target).map_err(RecordError::io("replace", &target))
+        json::write(folder, file::SUMMARY, self)
     }
 
     /// Reads `summary.json` of a folder.
@@ -291,16 +284,11 @@ impl Summary {
         if !path.is_file() {
             return Err(not_a_run("it has no summary.json"));
         }
-        let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
-        let malformed = |error: serde_json::Error| RecordError::Malformed {
-            path: path.clone(),
-            line: error.line().max(1) as u64,
-            reason: error.to_string(),
-        };
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(malformed)?;
+        let text = json::text(&path)?;
+        let value: serde_json::Value = json::parse(&path, &text)?;
         match value.get("schema").and_then(serde_json::Value::as_u64) {
             None => Err(not_a_run("its summary.json has no `schema`")),
-            Some(SCHEMA) => serde_json::from_str(&text).map_err(malformed),
+            Some(SCHEMA) => json::parse(&path, &text),
             Some(found) => Err(RecordError::Schema { path, expected: SCHEMA, found }),
         }
     }

@@ -1,11 +1,10 @@
 //! `verify.json`: what a run says about the claims of the theory.
 
 use super::error::RecordError;
-use super::file;
 use super::summary::SCHEMA;
+use super::{file, json};
 use crate::theory::ClaimRow;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// The file.
@@ -59,13 +58,7 @@ impl VerifyRecord {
     /// # Errors
     /// When the file is missing or malformed.
     pub fn read(folder: &Path) -> Result<Self, RecordError> {
-        let path = folder.join(file::VERIFY);
-        let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
-        serde_json::from_str(&text).map_err(|error| RecordError::Malformed {
-            line: error.line().max(1) as u64,
-            path,
-            reason: error.to_string(),
-        })
+        json::read(&folder.join(file::VERIFY))
     }
 
     /// Writes `verify.json` into a run directory.
@@ -73,10 +66,6 @@ impl VerifyRecord {
     /// # Errors
     /// [`RecordError::Io`].
     pub fn write(&self, folder: &Path) -> Result<(), RecordError> {
-        let path = folder.join(file::VERIFY);
-        let mut text = serde_json::to_string_pretty(self)
-            .expect("the record has string keys only, and writing to a string cannot fail");
-        text.push('\n');
-        fs::write(&path, text).map_err(RecordError::io("write", &path))
+        json::write(folder, file::VERIFY, self)
     }
 }

@@ -27,7 +27,7 @@ pub(crate) use parse::{Parsed, parse};
 pub use read::Folder;
 pub use resolve::{Plan, Problem, SavePlan, Sizes};
 pub use source::Source;
-pub use spec::{DescentRun, Method, Spec, Stop};
+pub use spec::{Cadence, DescentRun, Method, Spec, Stop};
 
 use std::path::Path;
 
@@ -69,12 +69,8 @@ impl Scenario {
 /// # Errors
 /// When there is neither, or the file cannot be read.
 pub fn open(name: &str) -> Result<(Source, Folder), ScenarioError> {
-    let path = Path::new(name);
-    if path.is_file() {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ScenarioError::Unreadable { path: name.to_owned(), source })?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        return Ok((Source::new(name, text), Folder::Disk(folder)));
+    if let Some(opened) = open_file(name)? {
+        return Ok(opened);
     }
     match embedded().iter().find(|e| e.name == name) {
         Some(found) => Ok((Source::new(format!("{name}.ron"), found.text), Folder::Embedded)),
@@ -83,6 +79,21 @@ pub fn open(name: &str) -> Result<(Source, Folder), ScenarioError> {
             nearest: fault::nearest(name, embedded().iter().map(|e| e.name)),
         }),
     }
+}
+
+/// The text of a file, and the folder that paths in it are relative to; `None` where there is no such file.
+///
+/// # Errors
+/// [`ScenarioError::Unreadable`].
+pub(crate) fn open_file(name: &str) -> Result<Option<(Source, Folder)>, ScenarioError> {
+    let path = Path::new(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable { path: name.to_owned(), source })?;
+    let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    Ok(Some((Source::new(name, text), Folder::Disk(folder))))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::parse::{Parsed, parse};
 use super::read::{Folder, Table, read_bytes, read_csv, read_npy};
 use super::source::Source;
 use super::spec::{ActivationSpec, DataSpec, InitialSpec, LossSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
-use super::{DescentRun, Method, Scenario};
+use super::{Cadence, DescentRun, Method, Scenario};
 use crate::data::Data;
 use crate::loss::Loss;
 use crate::net::init::{self, Sampler};
@@ -64,6 +64,8 @@ pub struct Plan {
     pub save: SavePlan,
     /// Runs of discrete gradient descent.
     pub descent: Vec<DescentRun>,
+    /// Where the sharpness is measured beside them.
+    pub sharpness: Cadence,
 }
 
 /// Times at which θ is saved, besides the end of the run.
@@ -372,6 +374,7 @@ fn build_plan(spec: &Spec) -> Plan {
         track_ntk: spec.ntk.track,
         save: build_save(&spec.save, horizon(&flow.until).unwrap_or(0.0)),
         descent: spec.descent.clone(),
+        sharpness: spec.sharpness,
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Spec {
     /// Runs of discrete gradient descent to compare the flow with; none by default.
     #[serde(default)]
     pub descent: Vec<DescentRun>,
+    /// Where the sharpness of the flow is measured beside them.
+    #[serde(default)]
+    pub sharpness: Cadence,
     /// When θ is saved.
     #[serde(default)]
     pub save: SaveSpec,
@@ -276,6 +279,26 @@ impl DescentRun {
     pub fn stride(&self) -> usize {
         const MOST_RECORDS: usize = 1000;
         if self.every > 0 { self.every } else { self.steps.div_ceil(MOST_RECORDS) }
+    }
+}
+
+/// Where the sharpness of the flow is measured, when it is compared with gradient descent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Cadence {
+    /// At the first event, and at the first end of a step 5 % of time behind the last measurement; on both sides where that is an event.
+    #[default]
+    Sampled,
+    /// There, and on both sides of every event besides. Costs two measurements an event, of 4 to 80 products with the Hessian each.
+    EveryEvent,
+}
+
+impl Cadence {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sampled => "sampled",
+            Self::EveryEvent => "every-event",
+        }
     }
 }
 

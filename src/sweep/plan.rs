@@ -20,7 +20,7 @@ use super::error::SweepError;
 use crate::scenario::scan::{Node, Step, parse_path, scan};
 use crate::scenario::{
     Fault, FaultKind, Folder, Parsed, Place, Report, Scenario, ScenarioError, Source, embedded, embedded_plans,
-    nearest, open, parse,
+    nearest, open, open_file, parse,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -290,12 +290,8 @@ struct CellFault {
 
 /// The text of a plan and the folder that paths in it are relative to.
 fn open_plan(name: &str) -> Result<(Source, Folder), SweepError> {
-    let path = Path::new(name);
-    if path.is_file() {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ScenarioError::Unreadable { path: name.to_owned(), source })?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        return Ok((Source::new(name, text), Folder::Disk(folder)));
+    if let Some(opened) = open_file(name)? {
+        return Ok(opened);
     }
     if let Some(plan) = embedded_plans().iter().find(|plan| plan.name == name) {
         return Ok((Source::new(format!("{name}.ron"), plan.text), Folder::Embedded));

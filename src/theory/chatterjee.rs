@@ -20,7 +20,7 @@ const CLAIM: Claim = Claim { id: "chatterjee", title: "Chatterjee: 4L(θ₀) < r
 /// Radii that are tried, from the smallest up, each this many times the one before.
 const RADII: (usize, f64) = (24, 1.5);
 
-/// Points per radius.
+/// Random points per radius.
 const N_POINTS: usize = 24;
 
 /// Points on the way to a critical point.
@@ -81,7 +81,7 @@ struct Found {
     alpha: f64,
 }
 
-/// The radius at which 4L(θ₀)/(r²α) is least, with α the least ‖∇L‖²/L over the points tried.
+/// The first radius at which 4L(θ₀)/(r²α) is below 1, with α the least ‖∇L‖²/L over the points tried; without one, that at which it is least.
 fn best(evidence: &Evidence) -> Option<Found> {
     let theta0 = &evidence.problem.theta0;
     let mut field = evidence.field();
@@ -97,20 +97,27 @@ fn best(evidence: &Evidence) -> Option<Found> {
     // A stream of its own, as everywhere.
     rng.set_stream(u64::MAX - 3);
     // The flow's own points, and those on the way to where a network no longer sees its inputs.
-    let mut points: Vec<Vec<f64>> = evidence.saved.iter().map(|(_, theta)| theta.clone()).collect();
-    for with_biases in [true, false] {
-        let blind = without_weights(evidence, with_biases)?;
-        points.extend((1..=N_TOWARDS).map(|k| {
+    let mut seen = |theta: &[f64]| Some((distance(theta, theta0), ratio(theta)?.0));
+    let mut on_the_way: Vec<(f64, f64)> = evidence.saved.iter().filter_map(|(_, theta)| seen(theta)).collect();
+    let mut blind = vec![without_weights(evidence, true)?, without_weights(evidence, false)?];
+    // Without hidden biases they are the same.
+    blind.dedup();
+    for end in blind {
+        for k in 1..=N_TOWARDS {
             let part = k as f64 / N_TOWARDS as f64;
-            theta0.iter().zip(&blind).map(|(a, b)| a + part * (b - a)).collect::<Vec<_>>()
-        }));
+            let theta: Vec<f64> = theta0.iter().zip(&end).map(|(a, b)| a + part * (b - a)).collect();
+            on_the_way.extend(seen(&theta));
+        }
     }
-    let seen = |theta: &Vec<f64>| Some((distance(theta, theta0), ratio(theta)?.0));
-    let on_the_way: Vec<(f64, f64)> = points.iter().filter_map(seen).collect();
     let mut radius = FIRST * 2.0 * (loss / alpha).sqrt();
     let mut least = Found { condition: f64::INFINITY, radius, alpha };
     for _ in 0..RADII.0 {
-        for _ in 0..N_POINTS {
+        let inside = on_the_way.iter().filter(|(distance, value)| *distance <= radius && value.is_finite());
+        alpha = inside.fold(alpha, |least, (_, value)| least.min(*value));
+        let condition = |alpha: f64| if alpha > 0.0 { 4.0 * loss / (radius * radius * alpha) } else { f64::INFINITY };
+        // Where the points known already show that the criterion fails, more of them say nothing new.
+        let n_points = if condition(alpha) < 1.0 { N_POINTS } else { 0 };
+        for _ in 0..n_points {
             let direction: Vec<f64> = theta0.iter().map(|_| StandardNormal.sample(&mut rng)).collect();
             let length = radius * rng.random::<f64>().sqrt() / norm(&direction);
             let theta: Vec<f64> = theta0.iter().zip(&direction).map(|(t, d)| t + length * d).collect();
@@ -119,11 +126,12 @@ fn best(evidence: &Evidence) -> Option<Found> {
                 alpha = alpha.min(value);
             }
         }
-        let inside = on_the_way.iter().filter(|(distance, value)| *distance <= radius && value.is_finite());
-        alpha = inside.fold(alpha, |least, (_, value)| least.min(*value));
-        let condition = if alpha > 0.0 { 4.0 * loss / (radius * radius * alpha) } else { f64::INFINITY };
-        if condition < least.condition {
-            least = Found { condition, radius, alpha };
+        if condition(alpha) < least.condition {
+            least = Found { condition: condition(alpha), radius, alpha };
+        }
+        if least.condition < 1.0 {
+            // Points further away cannot show that it fails in this ball.
+            break;
         }
         radius *= RADII.1;
     }

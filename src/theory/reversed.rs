@@ -22,6 +22,10 @@ impl<F: PiecewiseField> PiecewiseField for Reversed<F> {
         self.0.breakpoints(switch)
     }
 
+    fn common_breakpoints(&self) -> Option<&[f64]> {
+        self.0.common_breakpoints()
+    }
+
     fn mode_from_values(&mut self, y: &[f64]) -> Mode {
         self.0.mode_from_values(y)
     }
@@ -56,6 +60,10 @@ impl<F: PiecewiseField> PiecewiseField for Reversed<F> {
 
     fn scale(&self, switch: usize) -> f64 {
         self.0.scale(switch)
+    }
+
+    fn largest_scale(&self) -> f64 {
+        self.0.largest_scale()
     }
 
     fn rate_scale(&self) -> f64 {

@@ -1,5 +1,7 @@
 //! What is said about a claim: figure, tolerance, verdict, one sentence.
 
+use crate::ntk;
+
 /// A verdict on a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -19,22 +21,22 @@ impl Verdict {
     /// The words in the record.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Holds => "holds",
-            Self::Violated => "violated",
-            Self::Vacuous => "vacuous",
-            Self::Unresolved => "unresolved",
+            Self::Holds => ntk::Verdict::Holds.as_str(),
+            Self::Violated => ntk::Verdict::Violated.as_str(),
+            Self::Vacuous => ntk::Verdict::Vacuous.as_str(),
+            Self::Unresolved => ntk::Verdict::Unresolved.as_str(),
             Self::DoesNotApply => "does not apply",
         }
     }
 }
 
-impl From<crate::ntk::Verdict> for Verdict {
-    fn from(verdict: crate::ntk::Verdict) -> Self {
+impl From<ntk::Verdict> for Verdict {
+    fn from(verdict: ntk::Verdict) -> Self {
         match verdict {
-            crate::ntk::Verdict::Holds => Self::Holds,
-            crate::ntk::Verdict::Violated => Self::Violated,
-            crate::ntk::Verdict::Vacuous => Self::Vacuous,
-            crate::ntk::Verdict::Unresolved => Self::Unresolved,
+            ntk::Verdict::Holds => Self::Holds,
+            ntk::Verdict::Violated => Self::Violated,
+            ntk::Verdict::Vacuous => Self::Vacuous,
+            ntk::Verdict::Unresolved => Self::Unresolved,
         }
     }
 }

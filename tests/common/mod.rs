@@ -3,6 +3,7 @@
 
 pub mod naive;
 pub mod plain;
+pub mod program;
 
 use gradflow::data::Data;
 use gradflow::flow::FlowField;
