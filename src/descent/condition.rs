@@ -1,7 +1,7 @@
 //! How far descent may stray from the flow, by a bound from curvature along the path: the condition on η of Elkabetz & Cohen.
 //!
 //! Euler's polygon v has the defect ‖v̇ + ∇L(v)‖ ≤ ηβγ, with β a Lipschitz constant of ∇L and γ ≥ ‖∇L‖. With m(t) ≥ −λ_min(∇²L), the logarithmic
-//! norm of −∇²L, the fundamental lemma (Hairer, Nørsett & Wanner I, theorem I.10.6) gives
+//! norm of −∇²L, the distance grows by D⁺δ ≤ mδ + ηβγ (Hairer, Nørsett & Wanner I, section I.10 on one-sided Lipschitz conditions), hence
 //! ‖θ_k − θ(t)‖ ≤ η·B(t), B(t) = ∫₀ᵗ β(s)γ(s) exp(∫_s^t m) ds, hence the condition η ≤ ε/max B for a distance of at most ε (Elkabetz & Cohen,
 //! *Continuous vs. discrete optimization of deep neural networks*, NeurIPS 2021). β, γ and m belong to a neighbourhood of the path of
 //! radius ε; here they are read on the path itself and at sampled times, so that the figures are estimates and no proof. Where
