@@ -7,8 +7,10 @@
 use crate::vector::{dot, vectorised};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
-use faer::{MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef, Par};
+use std::ops::Range;
 use thiserror::Error;
 
 /// Largest size that is factored here rather than by faer.
@@ -33,6 +35,8 @@ pub struct Cholesky {
     /// Distance between columns: n rounded up to whole blocks. Rows and columns beyond n are those of the identity.
     stride: usize,
     lower: Vec<f64>,
+    /// For each leading column that couples only to its own block and to the rows after all of them: the end of that block.
+    ends: Vec<usize>,
 }
 
 impl Cholesky {
@@ -45,31 +49,46 @@ impl Cholesky {
     /// When the columns of A are not contiguous.
     pub fn factor(&mut self, a: MatRef<'_, f64>, shift: f64) -> Result<(), NotPositiveDefinite> {
         let n = a.nrows();
-        let stride = n.next_multiple_of(HEIGHT);
-        (self.n, self.stride) = (n, stride);
-        self.lower.resize(stride * stride, 0.0);
-        for (j, column) in self.lower.chunks_exact_mut(stride.max(1)).enumerate() {
-            if j < n {
-                let from = a.col(j).try_as_col_major().expect("columns are contiguous").as_slice();
-                column[j..n].copy_from_slice(&from[j..]);
-                column[j] += shift;
-                column[n..].fill(0.0);
-            } else {
-                column[j..].fill(0.0);
+        let (lower, stride) = self.room(n);
+        for (j, column) in lower.chunks_exact_mut(stride.max(1)).enumerate().take(n) {
+            let from = a.col(j).try_as_col_major().expect("columns are contiguous").as_slice();
+            column[j..n].copy_from_slice(&from[j..]);
+            column[j] += shift;
+        }
+        self.factor_in_place(&[])
+    }
+
+    /// Room for the lower triangle of an n × n matrix, and the distance between its columns; what is in it is left over. To be followed
+    /// by [`factor_in_place`](Self::factor_in_place).
+    pub fn room(&mut self, n: usize) -> (&mut [f64], usize) {
+        (self.n, self.stride) = (n, n.next_multiple_of(HEIGHT));
+        self.ends.clear();
+        self.lower.resize(self.stride * self.stride, 0.0);
+        (&mut self.lower, self.stride)
+    }
+
+    /// Factors the matrix whose lower triangle stands in the room. Its first rows are block-diagonal with blocks of the sizes `blocks`:
+    /// the entries between different blocks are zero. They cost next to nothing.
+    ///
+    /// # Errors
+    /// When the matrix is not positive definite to rounding; there is no factor then.
+    pub fn factor_in_place(&mut self, blocks: &[usize]) -> Result<(), NotPositiveDefinite> {
+        let Self { n, stride, lower, ends, .. } = self;
+        let (n, stride) = (*n, *stride);
+        for (j, column) in lower.chunks_exact_mut(stride.max(1)).enumerate() {
+            column[n.max(j)..].fill(0.0);
+            if j >= n {
                 column[j] = 1.0;
             }
         }
-        let done = if n <= IN_PANELS {
-            let lower = &mut self.lower[..];
-            vectorised!(factor_in_panels(lower, stride))
-        } else {
-            let lower = MatMut::from_column_major_slice_with_stride_mut(&mut self.lower, n, n, stride);
-            let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
-            let stack = MemStack::new(&mut memory);
-            cholesky_in_place(lower, Default::default(), Par::Seq, stack, Default::default())
-                .map(drop)
-                .map_err(|_| NotPositiveDefinite)
-        };
+        // Panels start at whole blocks of registers; what is left of the last block counts among the dense rows.
+        let from = blocks.iter().sum::<usize>() / HEIGHT * HEIGHT;
+        let mut end = 0;
+        for size in blocks {
+            end += size;
+            ends.resize(end.min(from), end.min(from));
+        }
+        let done = factor_from(lower, (n, stride), ends);
         if done.is_err() {
             self.clear();
         }
@@ -79,6 +98,7 @@ impl Cholesky {
     /// Forgets the factor: what remains is that of a matrix without rows.
     pub fn clear(&mut self) {
         (self.n, self.stride) = (0, 0);
+        self.ends.clear();
     }
 
     /// Number of rows.
@@ -98,6 +118,7 @@ impl Cholesky {
     pub fn solve(&self, x: &mut [f64]) {
         let n = self.n;
         assert_eq!(x.len(), n, "right-hand side");
+        let dense = self.ends.len();
         let column = |j: usize| &self.lower[j * self.stride..j * self.stride + n];
         vectorised!({
             for j in 0..n {
@@ -105,12 +126,17 @@ impl Cholesky {
                 let (head, tail) = x.split_at_mut(j + 1);
                 head[j] /= l[j];
                 let pivot = head[j];
-                tail.iter_mut().zip(&l[j + 1..]).for_each(|(x, l)| *x -= pivot * l);
+                let (own, rest) = rows_below(j, &self.ends, dense);
+                for rows in [own, rest] {
+                    let tail = &mut tail[rows.start - j - 1..];
+                    tail.iter_mut().zip(&l[rows.start..rows.end.min(n)]).for_each(|(x, l)| *x -= pivot * l);
+                }
             }
             for j in (0..n).rev() {
                 let l = column(j);
-                let (head, tail) = x.split_at_mut(j + 1);
-                head[j] = (head[j] - dot(&l[j + 1..], tail)) / l[j];
+                let (own, rest) = rows_below(j, &self.ends, dense);
+                let known = dot(&l[own.clone()], &x[own]) + dot(&l[rest.start..n], &x[rest.start..]);
+                x[j] = (x[j] - known) / l[j];
             }
         });
     }
@@ -128,11 +154,81 @@ impl Cholesky {
     }
 }
 
-/// The factor over the lower triangle of a matrix whose size is a multiple of [`HEIGHT`]: panel by panel, each from all columns before.
+/// Rows below the diagonal of column j that may hold anything: those of its own block, and those after all blocks (to the end).
 #[inline(always)]
-fn factor_in_panels(lower: &mut [f64], stride: usize) -> Result<(), NotPositiveDefinite> {
-    for j in (0..stride).step_by(WIDTH) {
+fn rows_below(j: usize, ends: &[usize], dense: usize) -> (Range<usize>, Range<usize>) {
+    match ends.get(j) {
+        Some(&end) => (j + 1..end, dense..usize::MAX),
+        None => (j + 1..j + 1, j + 1..usize::MAX),
+    }
+}
+
+/// The factor over the lower triangle, whose first columns belong to blocks that end at `ends`.
+fn factor_from(lower: &mut [f64], (n, stride): (usize, usize), ends: &[usize]) -> Result<(), NotPositiveDefinite> {
+    let from = ends.len();
+    vectorised!(factor_blocks(lower, stride, ends))?;
+    if n <= IN_PANELS {
+        return vectorised!(factor_in_panels(lower, stride, from, 0));
+    }
+    let (leading, trailing) = lower.split_at_mut(from * stride);
+    let rest = n - from;
+    let mut square = MatMut::from_column_major_slice_with_stride_mut(&mut trailing[from..], rest, rest, stride);
+    if from > 0 {
+        let columns = MatRef::from_column_major_slice_with_stride(&leading[from..], rest, from, stride);
+        let (own, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+        let minus = (Accum::Add, -1.0, Par::Seq);
+        triangular::matmul(square.as_mut(), own, minus.0, columns, whole, columns.transpose(), whole, minus.1, minus.2);
+    }
+    if rest <= IN_PANELS {
+        return vectorised!(factor_in_panels(lower, stride, from, from));
+    }
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(rest, Par::Seq, Default::default()));
+    let stack = MemStack::new(&mut memory);
+    cholesky_in_place(square, Default::default(), Par::Seq, stack, Default::default())
+        .map(drop)
+        .map_err(|_| NotPositiveDefinite)
+}
+
+/// Factors the leading blocks, and solves for the rows after all of them.
+#[inline(always)]
+fn factor_blocks(lower: &mut [f64], stride: usize, ends: &[usize]) -> Result<(), NotPositiveDefinite> {
+    let dense = ends.len();
+    let mut begin = 0;
+    for (j, &end) in ends.iter().enumerate() {
+        let (before, column) = lower.split_at_mut(j * stride);
+        for other in before[begin * stride..].chunks_exact(stride) {
+            let factor = other[j];
+            for rows in [j..end, dense..stride] {
+                let (target, other) = (&mut column[rows.clone()], &other[rows]);
+                target.iter_mut().zip(other).for_each(|(t, o)| *t -= factor * o);
+            }
+        }
+        let pivot = column[j];
+        if pivot.is_nan() || pivot <= 0.0 {
+            return Err(NotPositiveDefinite);
+        }
+        let reciprocal = 1.0 / pivot.sqrt();
+        for rows in [j..end, dense..stride] {
+            column[rows].iter_mut().for_each(|x| *x *= reciprocal);
+        }
+        if j + 1 == end {
+            begin = end;
+        }
+    }
+    Ok(())
+}
+
+/// The factor from column `from` on, panel by panel, each from all columns before; those before `subtracted` have done their part.
+#[inline(always)]
+fn factor_in_panels(
+    lower: &mut [f64],
+    stride: usize,
+    from: usize,
+    subtracted: usize,
+) -> Result<(), NotPositiveDefinite> {
+    for j in (from..stride).step_by(WIDTH) {
         let (before, panel) = lower.split_at_mut(j * stride);
+        let before = &before[subtracted * stride..];
         let first = j / HEIGHT * HEIGHT;
         let mut block = load(panel, stride, first);
         subtract(&mut block, before, stride, first, j);
@@ -268,6 +364,56 @@ mod tests {
             cholesky.solve_columns(&mut all);
             assert!(one.iter().zip(&x).all(|(a, b)| (a - b).abs() < tol), "n = {n}");
             assert!(all.iter().zip(&x).all(|(a, b)| (a - b).abs() < tol), "n = {n}");
+        }
+    }
+
+    #[test]
+    fn leading_blocks_change_no_factor() {
+        let mut cholesky = Cholesky::default();
+        let many = vec![5; 40];
+        let cases: [(&[usize], usize); 9] = [
+            (&[1], 0),
+            (&[3, 1, 2], 0),
+            (&[3, 1, 2], 5),
+            (&[8], 8),
+            (&[2, 2, 2, 2, 2, 2, 2], 20),
+            (&[7, 4, 1, 9, 3], 61),
+            (&many, 30),
+            (&many[..20], 100),
+            (&many, 210),
+        ];
+        for (blocks, dense) in cases {
+            let n = blocks.iter().sum::<usize>() + dense;
+            let block: Vec<usize> = blocks.iter().enumerate().flat_map(|(k, size)| vec![k; *size]).collect();
+            let mut dominant = matrix(n);
+            for j in 0..n {
+                for i in (0..n).filter(|&i| i != j && i.max(j) < block.len() && block[i] != block[j]) {
+                    dominant[(i, j)] = 0.0;
+                }
+                // Gershgorin: definite whatever was left out.
+                dominant[(j, j)] += (n * n) as f64;
+            }
+            let (room, stride) = cholesky.room(n);
+            room.fill(f64::NAN);
+            for j in 0..n {
+                (j..n).for_each(|i| room[j * stride + i] = dominant[(i, j)]);
+            }
+            cholesky.factor_in_place(blocks).expect("positive definite");
+            let expected = dominant.llt(Side::Lower).expect("positive definite");
+            let tol = 1e2 * (n * n) as f64 * f64::EPSILON;
+            for j in 0..n {
+                for i in j..n {
+                    let l = cholesky.lower[j * stride + i];
+                    assert!((l - expected.L()[(i, j)]).abs() < tol, "{blocks:?} + {dense}: L[{i}, {j}] = {l}");
+                }
+            }
+            let x: Vec<f64> = (0..n).map(|k| (k as f64).cos()).collect();
+            let image: Vec<f64> = (0..n).map(|i| (0..n).map(|j| dominant[(i, j)] * x[j]).sum()).collect();
+            let (mut one, mut columns) = (image.clone(), image);
+            cholesky.solve(&mut one);
+            cholesky.solve_columns(&mut columns);
+            assert!(one.iter().zip(&x).all(|(a, b)| (a - b).abs() < tol), "{blocks:?} + {dense}");
+            assert!(columns.iter().zip(&x).all(|(a, b)| (a - b).abs() < tol), "{blocks:?} + {dense}");
         }
     }
 

@@ -424,8 +424,8 @@ impl Check {
         let gamma = &normals * normals.transpose();
         let (mut probes, mut scratch) = (Probes::default(), KernelScratch::default());
         probes.switches(batch, theta, &forward, &switches);
-        let (mut lower, mut whole) = (Vec::new(), Vec::new());
-        switch_gram(batch, &forward, &probes, &mut scratch, &mut lower);
+        let mut lower = vec![f64::NAN; k * k];
+        switch_gram(batch, &forward, &probes, &mut scratch, &mut lower, k);
         let pairs = || (0..k).flat_map(|q| (q..k).map(move |p| q * k + p));
         let [got, want]: [Vec<f64>; 2] = [&lower[..], gamma.as_slice()].map(|m| pairs().map(|at| m[at]).collect());
         self.close("Γ by switch_gram", &got, &want, 1e-12);

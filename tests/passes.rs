@@ -215,11 +215,11 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
     let (mut pass, mut probes, mut scratch) = (Forward::default(), Probes::default(), KernelScratch::default());
     batch.forward(theta, mode.pieces(), &held_units, &mut pass);
     probes.switches(&batch, theta, &pass, &sliding);
-    let (mut lower, mut whole) = (Vec::new(), Vec::new());
-    switch_gram(&batch, &pass, &probes, &mut scratch, &mut lower);
+    let k = sliding.len();
+    let (mut lower, mut whole) = (vec![f64::NAN; k * k], Vec::new());
+    switch_gram(&batch, &pass, &probes, &mut scratch, &mut lower, k);
     cross_gram(&batch, &pass, &probes, &probes, &mut scratch, &mut whole);
     close(&format!("{what}: Γ by cross_gram"), &whole, gamma.as_slice(), 1e-12);
-    let k = sliding.len();
     let triangle = |m: &[f64]| (0..k).flat_map(|q| (q..k).map(move |p| (p, q))).map(|(p, q)| m[q * k + p]).collect();
     let (got, want): (Vec<f64>, Vec<f64>) = (triangle(&lower), triangle(gamma.as_slice()));
     close(&format!("{what}: Γ by switch_gram"), &got, &want, 1e-12);

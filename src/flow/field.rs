@@ -346,8 +346,7 @@ impl PiecewiseField for FlowField {
                 &mut self.rates_held,
             );
             self.slide.solve_for_rates(|e| self.rates_held[e], &mut self.delta);
-            let deltas = self.delta.iter().map(|&(_, delta)| delta);
-            self.slide.probes().inject(batch, deltas, &mut self.backward);
+            self.slide.inject(batch, &mut self.backward);
         } else {
             self.slide.clear();
         }

@@ -6,7 +6,6 @@
 
 use crate::cholesky::Cholesky;
 use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, TangentScratch, gradient_products, switch_gram};
-use faer::MatRef;
 
 /// Added to the diagonal of a singular Γ, relative to its largest entry; it picks nearly the smallest δ.
 const RIDGE: f64 = 1e-13;
@@ -14,50 +13,76 @@ const RIDGE: f64 = 1e-13;
 /// Γ of a set of switches, factored.
 #[derive(Debug, Clone, Default)]
 pub struct SlideSystem {
+    /// The set, in the order of the probes: by layer, and unit by unit in the first.
     switches: Vec<usize>,
+    /// Where each of them stood in the order given.
+    places: Vec<usize>,
+    /// How many of the first layer share each unit, one after the other: there only kinks of one unit have anything to do with each other.
+    blocks: Vec<usize>,
     probes: Probes,
     scratch: KernelScratch,
-    gamma: Vec<f64>,
     factor: Cholesky,
     solution: Vec<f64>,
+    products: Vec<f64>,
 }
 
 impl SlideSystem {
     /// Assembles and factors Γ for `switches` (sorted) after a forward pass in which they are held.
     pub fn assemble(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, switches: impl Iterator<Item = usize>) {
-        self.switches.clear();
-        self.switches.extend(switches);
-        self.probes.switches(batch, theta, forward, &self.switches);
-        switch_gram(batch, forward, &self.probes, &mut self.scratch, &mut self.gamma);
+        self.order(batch, switches);
         self.factor.clear();
         if self.switches.is_empty() {
             return;
         }
+        self.probes.switches(batch, theta, forward, &self.switches);
         let k = self.switches.len();
-        let largest = (0..k).map(|e| self.gamma[e * (k + 1)]).fold(0.0, f64::max);
         // A first try without a ridge; units whose gradients are parallel make Γ singular and need one.
         for ridge in [0.0, RIDGE, 1e3 * RIDGE] {
+            let (gamma, stride) = self.factor.room(k);
+            switch_gram(batch, forward, &self.probes, &mut self.scratch, gamma, stride);
+            let largest = (0..k).map(|e| gamma[e * (stride + 1)]).fold(0.0, f64::max);
             let lift = if largest > 0.0 { ridge * largest } else { 1.0 };
-            for e in 0..k {
-                self.gamma[e * (k + 1)] += lift;
-            }
-            let gamma = MatRef::from_column_major_slice(&self.gamma[..], k, k);
+            (0..k).for_each(|e| gamma[e * (stride + 1)] += lift);
             // A pivot at rounding level means that the factor is noise although it exists.
             let is_regular = |factor: &Cholesky| ridge > 0.0 || factor.smallest_pivot().powi(2) > 1e-14 * largest;
-            if self.factor.factor(gamma, 0.0).is_ok() && is_regular(&self.factor) {
+            if self.factor.factor_in_place(&self.blocks).is_ok() && is_regular(&self.factor) {
                 break;
             }
         }
     }
 
+    /// Puts the switches into the order of the probes.
+    fn order(&mut self, batch: &Batch, switches: impl Iterator<Item = usize>) {
+        let Self { switches: ordered, places, blocks, .. } = self;
+        ordered.clear();
+        ordered.extend(switches);
+        places.clear();
+        places.extend(0..ordered.len());
+        blocks.clear();
+        if !batch.network().layers()[0].is_plain() {
+            return;
+        }
+        let n_first = ordered.partition_point(|&j| batch.layer_of(j) == 1);
+        places[..n_first].sort_unstable_by_key(|&e| {
+            let (_, unit, sample) = batch.locate(ordered[e]);
+            (unit, sample)
+        });
+        ordered[..n_first].sort_unstable_by_key(|&j| {
+            let (_, unit, sample) = batch.locate(j);
+            (unit, sample)
+        });
+        blocks.extend(ordered[..n_first].chunk_by(|&a, &b| batch.locate(a).1 == batch.locate(b).1).map(<[usize]>::len));
+    }
+
     /// Forgets all switches.
     pub fn clear(&mut self) {
         self.switches.clear();
+        self.places.clear();
         self.factor.clear();
     }
 
-    /// V·∇L for the gradient whose seeds a backward pass has left in `backward`, without that gradient:
-    /// ⟨∇z_e, ∇L⟩ = Σ_l ⟨seed_l(e), Σ_j ∂L/∂z_l(j)·k_l(j, e)⟩ with the sample kernels k_l of Γ.
+    /// V·∇L for the gradient whose seeds a backward pass has left in `backward`, without that gradient, for the switches as they were
+    /// given: ⟨∇z_e, ∇L⟩ = Σ_l ⟨seed_l(e), Σ_j ∂L/∂z_l(j)·k_l(j, e)⟩ with the sample kernels k_l of Γ.
     pub fn rates_of_gradient(
         &mut self,
         batch: &Batch,
@@ -66,10 +91,13 @@ impl SlideSystem {
         output_seed: &[f64],
         rates: &mut Vec<f64>,
     ) {
-        gradient_products(batch, forward, backward, output_seed, &self.probes, &mut self.scratch, rates);
+        let Self { probes, scratch, products, places, .. } = self;
+        gradient_products(batch, forward, backward, output_seed, probes, scratch, products);
+        rates.resize(products.len(), 0.0);
+        places.iter().zip(products).for_each(|(&e, rate)| rates[e] = *rate);
     }
 
-    /// Switches of the system, sorted.
+    /// Switches of the system, in the order of its probes.
     pub fn switches(&self) -> &[usize] {
         &self.switches
     }
@@ -79,18 +107,28 @@ impl SlideSystem {
         &self.probes
     }
 
-    /// Solves Γδ = −V·direction given the entries of V·direction, in the order of the switches; writes (switch, δ), sorted by switch.
-    pub fn solve_for_rates(&mut self, rates: impl Fn(usize) -> f64, seeds: &mut Vec<(usize, f64)>) {
-        self.solution.clear();
-        self.solution.extend((0..self.switches.len()).map(|e| -rates(e)));
-        if self.factor.size() > 0 {
-            self.factor.solve(&mut self.solution);
-        }
-        seeds.clear();
-        seeds.extend(self.switches.iter().copied().zip(self.solution.iter().copied()));
+    /// Adds the solution of the last [`solve_for_rates`](Self::solve_for_rates) to a backward pass, as seeds injected into it.
+    pub fn inject(&self, batch: &Batch, backward: &mut Backward) {
+        self.probes.inject(batch, self.solution.iter().copied(), backward);
     }
 
-    /// Overwrites the columns of a (K × m, column-major) matrix B by Γ⁻¹B.
+    /// Solves Γδ = −V·direction given the entries of V·direction for the switches as they were given; writes (switch, δ), sorted by
+    /// switch.
+    pub fn solve_for_rates(&mut self, rates: impl Fn(usize) -> f64, seeds: &mut Vec<(usize, f64)>) {
+        let Self { switches, places, solution, factor, .. } = self;
+        solution.clear();
+        solution.extend(places.iter().map(|&e| -rates(e)));
+        if factor.size() > 0 {
+            factor.solve(solution);
+        }
+        seeds.clear();
+        seeds.resize(switches.len(), (0, 0.0));
+        for ((&e, &switch), &delta) in places.iter().zip(&*switches).zip(&*solution) {
+            seeds[e] = (switch, delta);
+        }
+    }
+
+    /// Overwrites the columns of a (K × m, column-major) matrix B by Γ⁻¹B; rows are in the order of the probes.
     pub fn solve_columns(&self, columns: &mut [f64]) {
         self.factor.solve_columns(columns);
     }
@@ -110,8 +148,11 @@ impl SlideSystem {
         buffers.resize(batch, direction.len());
         let TangentBuffers { dz, df, scratch, grad, zeros, backward, seeds } = buffers;
         batch.tangent(theta, forward, direction, dz, df, scratch);
-        let rates: Vec<f64> = self.switches.iter().map(|&j| dz[j]).collect();
+        let mut rates = std::mem::take(&mut self.products);
+        rates.resize(self.switches.len(), 0.0);
+        self.places.iter().zip(&self.switches).for_each(|(&e, &j)| rates[e] = dz[j]);
         self.solve_for_rates(|e| rates[e], seeds);
+        self.products = rates;
         batch.backward(theta, forward, zeros, seeds, backward, grad);
         direction.iter_mut().zip(&*grad).for_each(|(d, g)| *d += g);
     }

@@ -13,6 +13,7 @@ use super::layer::Layer;
 use super::pass::{Backward, Batch, Forward, PullBack};
 use crate::vector::{dot, vectorised};
 use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// Seeds of a set of probes, sorted by layer so that those reaching a layer are a suffix.
@@ -50,7 +51,7 @@ impl Probes {
         self.descend(batch, theta, forward, slopes);
     }
 
-    /// Probes for pre-activations of switches, sorted by index. A switch held in `forward` blocks what lies below it.
+    /// Probes for pre-activations of switches, sorted by layer. A switch held in `forward` blocks what lies below it.
     pub fn switches(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, switches: &[usize]) {
         let n_layers = batch.network().layers().len();
         self.prepare(n_layers);
@@ -291,29 +292,37 @@ pub fn cross_gram(
             }
         });
     }
-    add_learned(a, b, rows, out);
+    add_learned(a, b, (rows, rows), out);
 }
 
-/// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`cross_gram`] of the probes with themselves, but only the lower triangle. In its own
-/// layer a probe's seed is a unit vector, which leaves products only between equal units there.
-pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &mut KernelScratch, out: &mut Vec<f64>) {
+/// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`cross_gram`] of the probes with themselves, but only the lower triangle, in columns
+/// that are `stride` apart. In its own layer a probe's seed is a unit vector, which leaves products only between equal units there.
+pub fn switch_gram(
+    batch: &Batch,
+    forward: &Forward,
+    probes: &Probes,
+    scratch: &mut KernelScratch,
+    out: &mut [f64],
+    stride: usize,
+) {
     let (rows, n) = (probes.len(), batch.n_samples());
-    out.resize(rows * rows, 0.0);
-    (0..rows).for_each(|q| out[q * rows + q..(q + 1) * rows].fill(0.0));
     scratch.refresh(batch, forward, probes.depth());
     let KernelScratch { kernels, products, spread, by_unit, rows: own_rows, .. } = scratch;
+    let (own, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
     for (l, layer) in batch.network().layers().iter().enumerate() {
         let first = probes.first[l];
         let deeper = probes.first.get(l + 1).copied().unwrap_or(rows);
         if first == rows {
             continue;
         }
+        // Every probe reaches the first layer.
+        let accum = if l == 0 { Accum::Replace } else { Accum::Add };
         if !layer.is_plain() {
             probes.rows(batch, forward, l, &mut own_rows[l]);
             let gradients = MatRef::from_column_major_slice(&own_rows[l][..], layer.n_parameters(), rows - first);
-            let target = MatMut::from_column_major_slice_mut(&mut out[..], rows, rows);
+            let target = MatMut::from_column_major_slice_with_stride_mut(&mut *out, rows, rows, stride);
             let target = target.submatrix_mut(first, first, rows - first, rows - first);
-            matmul(target, Accum::Add, gradients.transpose(), gradients, 1.0, Par::Seq);
+            triangular::matmul(target, own, accum, gradients.transpose(), whole, gradients, whole, 1.0, Par::Seq);
             continue;
         }
         let width = layer.n_out;
@@ -323,7 +332,7 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
         if count > 0 {
             let seeds = MatRef::from_column_major_slice(seeds, width, count);
             let target = MatMut::from_column_major_slice_mut(&mut products[..], count, count);
-            matmul(target, Accum::Replace, seeds.transpose(), seeds, 1.0, Par::Seq);
+            triangular::matmul(target, own, Accum::Replace, seeds.transpose(), whole, seeds, whole, 1.0, Par::Seq);
         }
         let (kernel, samples, units) = (&kernels[l][..], &probes.samples[first..], &probes.units[first..deeper]);
         vectorised!({
@@ -341,7 +350,10 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
                     spread.clear();
                     spread.extend(samples.iter().map(|&s| column[s]));
                 }
-                let column = &mut out[(first + k) * rows + first..(first + k + 1) * rows];
+                let column = &mut out[(first + k) * stride + first..(first + k) * stride + rows];
+                if accum == Accum::Replace {
+                    column[k..].fill(0.0);
+                }
                 if let Some(&unit) = units.get(k) {
                     let (same, below) = column.split_at_mut(units.len());
                     for ((t, kernel), &other) in same[k..].iter_mut().zip(&spread[k..]).zip(&units[k..]) {
@@ -358,7 +370,7 @@ pub fn switch_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &
             }
         });
     }
-    add_learned(probes, probes, rows, out);
+    add_learned(probes, probes, (rows, stride), out);
 }
 
 /// ⟨∇p, g⟩ for every probe p of a switch and the gradient g whose seeds are in `backward` and `output_seed`; g itself is never formed.
@@ -422,11 +434,11 @@ pub fn gradient_products(
     }
 }
 
-/// Adds the part of learned slopes to a Gram matrix with `rows` rows.
-fn add_learned(a: &Probes, b: &Probes, rows: usize, out: &mut [f64]) {
+/// Adds the part of learned slopes to a Gram matrix with `rows` rows, its columns `stride` apart.
+fn add_learned(a: &Probes, b: &Probes, (rows, stride): (usize, usize), out: &mut [f64]) {
     for (l, (from_a, from_b)) in a.learned.iter().zip(&b.learned).enumerate() {
         for (k, &q) in from_b.iter().enumerate() {
-            let column = (b.first[l + 1] + k) * rows;
+            let column = (b.first[l + 1] + k) * stride;
             let target = &mut out[column + a.first[l + 1]..column + rows];
             target.iter_mut().zip(from_a).for_each(|(t, p)| *t += p * q);
         }
