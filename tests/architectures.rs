@@ -424,7 +424,7 @@ impl Check {
         let gamma = &normals * normals.transpose();
         let (mut probes, mut scratch) = (Probes::default(), KernelScratch::default());
         probes.switches(batch, theta, &forward, &switches);
-        let mut lower = vec![f64::NAN; k * k];
+        let (mut lower, mut whole) = (vec![f64::NAN; k * k], Vec::new());
         switch_gram(batch, &forward, &probes, &mut scratch, &mut lower, k);
         let pairs = || (0..k).flat_map(|q| (q..k).map(move |p| q * k + p));
         let [got, want]: [Vec<f64>; 2] = [&lower[..], gamma.as_slice()].map(|m| pairs().map(|at| m[at]).collect());
