@@ -88,7 +88,7 @@ pub struct Sizes {
     pub targets: usize,
     /// Hidden units × samples × breakpoints.
     pub surfaces: usize,
-    /// Memory for three nM × nM matrices, in bytes.
+    /// Memory for what following λ_min takes: three nM × nM matrices, and the seeds of all outputs in all layers, in bytes.
     pub gram_bytes: f64,
     /// Memory for the values, slopes and sensitivities of all units on all samples, in bytes.
     pub activation_bytes: f64,
@@ -121,12 +121,13 @@ impl Sizes {
         // Gradients of shared layers are formed one layer at a time; features that are not activations are kept.
         let rows = shared.clone().map(Layer::n_parameters).max().unwrap_or(0);
         let features: usize = network.layers().iter().map(|layer| layer.map.n_features()).sum();
-        let per_sample = 2 * widths.iter().sum::<usize>() + features + n_outputs * (network.n_units() + rows);
+        let per_sample = 2 * widths.iter().sum::<usize>() + features;
+        let seeds = targets as f64 * (network.n_units() + rows) as f64;
         Self {
             parameters: network.n_parameters(),
             targets,
             surfaces: network.n_surfaces(n_samples),
-            gram_bytes: 3.0 * 8.0 * (targets as f64).powi(2),
+            gram_bytes: 8.0 * (3.0 * (targets as f64).powi(2) + seeds),
             activation_bytes: 8.0 * n_samples as f64 * per_sample as f64,
         }
     }

@@ -67,9 +67,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 Ok(taken) => {
                     let error = self.stepper.error(&self.options.norm, start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
-                        // A step of another method says nothing about the length that this one's tolerance allows.
-                        if self.stepper.error_exponent() == self.controller.exponent() {
+                        let exponent = self.stepper.error_exponent();
+                        if exponent == self.controller.exponent() {
                             self.controller.accept(taken, error);
+                        } else {
+                            self.controller.accept_lower(taken, error, exponent);
                         }
                         self.last_attempt = (taken, false);
                         self.last_error = error;
