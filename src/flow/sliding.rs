@@ -13,6 +13,8 @@ const RIDGE: f64 = 1e-13;
 /// Γ of a set of switches, factored.
 #[derive(Debug, Clone, Default)]
 pub struct SlideSystem {
+    /// The set as it was given, sorted.
+    given: Vec<usize>,
     /// The set, in the order of the probes: by layer, and unit by unit in the first.
     switches: Vec<usize>,
     /// Where each of them stood in the order given.
@@ -51,11 +53,17 @@ impl SlideSystem {
         }
     }
 
-    /// Puts the switches into the order of the probes.
+    /// Puts the switches into the order of the probes; they are often those of the last time.
     fn order(&mut self, batch: &Batch, switches: impl Iterator<Item = usize>) {
-        let Self { switches: ordered, places, blocks, .. } = self;
-        ordered.clear();
-        ordered.extend(switches);
+        let Self { given, switches: ordered, places, blocks, .. } = self;
+        let n_before = given.len();
+        given.extend(switches);
+        let is_new = given.len() != 2 * n_before || given[..n_before] != given[n_before..];
+        given.drain(..n_before);
+        if !is_new {
+            return;
+        }
+        ordered.clone_from(given);
         places.clear();
         places.extend(0..ordered.len());
         blocks.clear();
@@ -64,20 +72,19 @@ impl SlideSystem {
         }
         let n_first = ordered.partition_point(|&j| batch.layer_of(j) == 1);
         places[..n_first].sort_unstable_by_key(|&e| {
-            let (_, unit, sample) = batch.locate(ordered[e]);
+            let (_, unit, sample) = batch.locate(given[e]);
             (unit, sample)
         });
-        ordered[..n_first].sort_unstable_by_key(|&j| {
-            let (_, unit, sample) = batch.locate(j);
-            (unit, sample)
-        });
+        ordered.iter_mut().zip(&*places).for_each(|(j, &e)| *j = given[e]);
         blocks.extend(ordered[..n_first].chunk_by(|&a, &b| batch.locate(a).1 == batch.locate(b).1).map(<[usize]>::len));
     }
 
     /// Forgets all switches.
     pub fn clear(&mut self) {
+        self.given.clear();
         self.switches.clear();
         self.places.clear();
+        self.blocks.clear();
         self.factor.clear();
     }
 

@@ -23,6 +23,8 @@ pub struct Probes {
     samples: Vec<usize>,
     /// Unit of each probe in its own layer, for probes of switches.
     units: Vec<usize>,
+    /// Probes of switches, layer by layer and there by sample.
+    by_sample: Vec<usize>,
     /// For each layer (from 0), the first probe that reaches it.
     first: Vec<usize>,
     /// For each layer, the seeds of probes `first..`, one column each (width × count).
@@ -62,6 +64,15 @@ impl Probes {
         }
         for l in 0..n_layers {
             self.first[l] = switches.partition_point(|&j| batch.layer_of(j) <= l);
+        }
+        self.by_sample.clear();
+        self.by_sample.extend(0..switches.len());
+        let samples = &self.samples;
+        for ends in self.first.windows(2) {
+            let own = &mut self.by_sample[ends[0]..ends[1]];
+            if !own.is_sorted_by_key(|&p| samples[p]) {
+                own.sort_unstable_by_key(|&p| samples[p]);
+            }
         }
         for l in 0..batch.network().n_hidden() {
             let width = batch.network().widths()[l + 1];
@@ -342,8 +353,9 @@ pub fn switch_gram(
                 seed.iter().enumerate().for_each(|(unit, s)| by_unit[unit * count + p] = *s);
             }
             let mut sample = None;
-            for (k, &own) in samples.iter().enumerate() {
-                // Neighbouring probes often share their sample, and its kernel column spread over the rows.
+            for k in probes.by_sample[first..].iter().map(|p| p - first) {
+                let own = samples[k];
+                // Probes of one sample share its kernel column, spread over the rows.
                 if sample != Some(own) {
                     sample = Some(own);
                     let column = &kernel[own * n..(own + 1) * n];
