@@ -295,14 +295,24 @@ impl Batch {
         let (z, pieces) = (&out.z[range.clone()], &pieces[range.clone()]);
         let (a, slope) = (&mut out.a[range.clone()], &mut out.slope[range.clone()]);
         if let Some(lines) = activation.lines(learned) {
-            vectorised!({
-                for (((a, slope), &z), &piece) in a.iter_mut().zip(slope).zip(z).zip(pieces) {
+            let units = a.iter_mut().zip(slope).zip(z).zip(pieces);
+            if activation.breakpoints().len() <= 1 {
+                let (low, high) = (lines[0], lines[1]);
+                vectorised!({
+                    for (((a, slope), &z), &piece) in units {
+                        let (c0, c1) = if piece == 0 { low } else { high };
+                        *a = c0 + c1 * z;
+                        *slope = c1;
+                    }
+                });
+            } else {
+                for (((a, slope), &z), &piece) in units {
                     // Never out of range; the mask spares the check.
                     let (c0, c1) = lines[usize::from(piece) & 3];
                     *a = c0 + c1 * z;
                     *slope = c1;
                 }
-            });
+            }
         } else {
             for (((a, slope), &z), &piece) in a.iter_mut().zip(slope).zip(z).zip(pieces) {
                 (*a, *slope) = activation.eval(piece, z, learned);
