@@ -282,19 +282,22 @@ pub(super) fn hold(batch: &Batch, switches: &Switches, theta: &[f64], contacts: 
 
 impl Snapshot for FlowField {
     fn snapshot(&self) -> Self {
-        Self {
-            theta: self.theta.clone(),
-            contacts: self.contacts.clone(),
-            forward: self.forward.clone(),
-            backward: self.backward.without_seeds(),
-            residual_seed: self.residual_seed.clone(),
-            delta: self.delta.clone(),
-            layer_scale: self.layer_scale.clone(),
-            layer_mu: self.layer_mu.clone(),
-            largest_term: self.largest_term,
-            values: self.values.clone(),
-            ..Self::with(self.batch.clone(), self.data.clone(), self.switches.clone(), self.loss)
-        }
+        let mut kept = Self::with(self.batch.clone(), self.data.clone(), self.switches.clone(), self.loss);
+        self.snapshot_into(&mut kept);
+        kept
+    }
+
+    fn snapshot_into(&self, kept: &mut Self) {
+        kept.theta.clone_from(&self.theta);
+        kept.contacts.clone_from(&self.contacts);
+        kept.forward.copy(&self.forward);
+        kept.backward.mu.clone_from(&self.backward.mu);
+        kept.residual_seed.clone_from(&self.residual_seed);
+        kept.delta.clone_from(&self.delta);
+        kept.layer_scale.clone_from(&self.layer_scale);
+        kept.layer_mu.clone_from(&self.layer_mu);
+        kept.largest_term = self.largest_term;
+        kept.values.clone_from(&self.values);
     }
 }
 

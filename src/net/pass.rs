@@ -83,10 +83,16 @@ pub(super) struct PullBack {
     back: Vec<f64>,
 }
 
-impl Backward {
-    /// What can be read of the pass through a shared reference and is not a seed: μ.
-    pub fn without_seeds(&self) -> Self {
-        Self { mu: self.mu.clone(), ..Self::default() }
+impl Forward {
+    /// Makes this the same pass as `other`, in the memory at hand.
+    pub fn copy(&mut self, other: &Self) {
+        self.z.clone_from(&other.z);
+        self.a.clone_from(&other.a);
+        self.slope.clone_from(&other.slope);
+        self.by_learned.clone_from(&other.by_learned);
+        self.f.clone_from(&other.f);
+        self.features.clone_from(&other.features);
+        self.stacked.clone_from(&other.stacked);
     }
 }
 

@@ -8,7 +8,7 @@ use super::observer::{BranchPoint, DenseOutput, Event, Observer, Point, StartCon
 use super::outcome::{Stats, StopReason};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// What is on its way holds about this many numbers of type f64.
 const QUEUE_VALUES: usize = 1 << 20;
@@ -26,6 +26,9 @@ const VECTORS_PER_STEP: usize = 12;
 pub trait Snapshot {
     /// A field that answers everything about the last evaluation as this one does, as far as a shared reference can ask.
     fn snapshot(&self) -> Self;
+
+    /// Makes `kept`, a snapshot of the same field, one of the last evaluation; its memory is used again.
+    fn snapshot_into(&self, kept: &mut Self);
 }
 
 /// Calls `run` with an observer that hands on to `observer`, which works on another thread; returns when both are done.
@@ -40,12 +43,13 @@ where
     let n_messages = QUEUE_VALUES / (VECTORS_PER_STEP * dim.max(1));
     let batch_size = (n_messages / (N_BATCHES + 2)).clamp(1, LARGEST_BATCH);
     let (sender, receiver) = sync_channel(N_BATCHES);
+    let (give_back, given_back) = channel();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stop = &stop;
-        scope.spawn(move || listen(receiver, observer, stop));
+        scope.spawn(move || listen(receiver, give_back, observer, stop));
         // Dropping the front at the end of this block closes the queue.
-        run(&mut Front { queue: sender, batch: Vec::new(), batch_size, stop })
+        run(&mut Front { queue: sender, given_back, pool: Vec::new(), batch: Vec::new(), batch_size, stop })
     })
 }
 
@@ -71,21 +75,35 @@ impl<F: Snapshot> Kept<F> {
         }
     }
 
+    fn take(&mut self, point: &Point<'_, F>) {
+        self.t = point.t;
+        self.y.clear();
+        self.y.extend_from_slice(point.y);
+        self.dy.clear();
+        self.dy.extend_from_slice(point.dy);
+        self.mode.clone_from(point.mode);
+        point.field.snapshot_into(&mut self.field);
+        self.stats = *point.stats;
+    }
+
     fn point(&self) -> Point<'_, F> {
         Point { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode, field: &self.field, stats: &self.stats }
     }
 }
 
 enum Message<F> {
-    Start(Kept<F>, Vec<StartContact>),
-    Step { t_start: f64, y_start: Vec<f64>, end: Kept<F>, dense: Box<dyn DenseOutput + Send>, ends_at_event: bool },
-    Event(Kept<F>, Event),
+    Start(Box<Kept<F>>, Vec<StartContact>),
+    Step { t_start: f64, y_start: Vec<f64>, end: Box<Kept<F>>, dense: Box<dyn DenseOutput + Send>, ends_at_event: bool },
+    Event(Box<Kept<F>>, Event),
     BranchPoint(BranchPoint),
-    End(Kept<F>, StopReason),
+    End(Box<Kept<F>>, StopReason),
 }
 
 struct Front<'a, F> {
     queue: SyncSender<Vec<Message<F>>>,
+    /// Points that the observer has seen; they come back so that their memory is used again.
+    given_back: Receiver<Vec<Box<Kept<F>>>>,
+    pool: Vec<Box<Kept<F>>>,
     batch: Vec<Message<F>>,
     batch_size: usize,
     stop: &'a AtomicBool,
@@ -105,6 +123,21 @@ impl<F> Front<'_, F> {
     }
 }
 
+impl<F: Snapshot> Front<'_, F> {
+    fn keep(&mut self, point: &Point<'_, F>) -> Box<Kept<F>> {
+        if self.pool.is_empty() {
+            self.pool = self.given_back.try_recv().unwrap_or_default();
+        }
+        match self.pool.pop() {
+            Some(mut kept) => {
+                kept.take(point);
+                kept
+            }
+            None => Box::new(Kept::new(point)),
+        }
+    }
+}
+
 impl<F> Drop for Front<'_, F> {
     fn drop(&mut self) {
         self.flush();
@@ -118,14 +151,16 @@ impl<F: Snapshot> Observer<F> for Front<'_, F> {
     }
 
     fn start(&mut self, point: &Point<'_, F>, contacts: &[StartContact]) {
-        self.send(Message::Start(Kept::new(point), contacts.to_vec()));
+        let point = self.keep(point);
+        self.send(Message::Start(point, contacts.to_vec()));
     }
 
     fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
+        let end = self.keep(&step.end);
         self.send(Message::Step {
             t_start: step.t_start,
             y_start: step.y_start.to_vec(),
-            end: Kept::new(&step.end),
+            end,
             dense: step.dense.detached(),
             ends_at_event: step.ends_at_event,
         });
@@ -133,7 +168,8 @@ impl<F: Snapshot> Observer<F> for Front<'_, F> {
     }
 
     fn event(&mut self, after: &Point<'_, F>, event: &Event) {
-        self.send(Message::Event(Kept::new(after), event.clone()));
+        let after = self.keep(after);
+        self.send(Message::Event(after, event.clone()));
     }
 
     fn branch_point(&mut self, branch: &BranchPoint) {
@@ -141,23 +177,41 @@ impl<F: Snapshot> Observer<F> for Front<'_, F> {
     }
 
     fn end(&mut self, point: &Point<'_, F>, reason: &StopReason) {
-        self.send(Message::End(Kept::new(point), reason.clone()));
+        let point = self.keep(point);
+        self.send(Message::End(point, reason.clone()));
     }
 }
 
-fn listen<F: Snapshot>(queue: Receiver<Vec<Message<F>>>, observer: &mut impl Observer<F>, stop: &AtomicBool) {
-    for message in queue.into_iter().flatten() {
-        match message {
-            Message::Start(point, contacts) => observer.start(&point.point(), &contacts),
-            Message::Step { t_start, y_start, end, dense, ends_at_event } => {
-                let view = StepView { t_start, y_start: &y_start, end: end.point(), dense: &*dense, ends_at_event };
-                if observer.step(&view).is_break() {
-                    stop.store(true, Ordering::Relaxed);
+fn listen<F: Snapshot>(
+    queue: Receiver<Vec<Message<F>>>,
+    give_back: Sender<Vec<Box<Kept<F>>>>,
+    observer: &mut impl Observer<F>,
+    stop: &AtomicBool,
+) {
+    for batch in queue {
+        let mut seen = Vec::with_capacity(batch.len());
+        for message in batch {
+            match message {
+                Message::Start(point, contacts) => {
+                    observer.start(&point.point(), &contacts);
+                    seen.push(point);
                 }
+                Message::Step { t_start, y_start, end, dense, ends_at_event } => {
+                    let view = StepView { t_start, y_start: &y_start, end: end.point(), dense: &*dense, ends_at_event };
+                    if observer.step(&view).is_break() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    seen.push(end);
+                }
+                Message::Event(after, event) => {
+                    observer.event(&after.point(), &event);
+                    seen.push(after);
+                }
+                Message::BranchPoint(branch) => observer.branch_point(&branch),
+                Message::End(point, reason) => observer.end(&point.point(), &reason),
             }
-            Message::Event(after, event) => observer.event(&after.point(), &event),
-            Message::BranchPoint(branch) => observer.branch_point(&branch),
-            Message::End(point, reason) => observer.end(&point.point(), &reason),
         }
+        // The run may be over by now.
+        let _ = give_back.send(seen);
     }
 }
