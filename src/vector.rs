@@ -3,8 +3,8 @@
 /// Number of independent partial sums; the order of summation depends on nothing else.
 const LANES: usize = 8;
 
-/// Runs `f` compiled for the widest vector instructions this machine has; `f` itself has to be inlined for that, which
-/// [`vectorised!`] sees to.
+/// Runs `f` compiled for the widest vector instructions this machine has; `f` itself has to be inlined for that, which the macro
+/// `vectorised!` sees to.
 #[inline(always)]
 pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
