@@ -16,6 +16,16 @@ fn bench(c: &mut Criterion, of: &str, name: &str, n_threads: usize, overrides: &
     group.finish();
 }
 
+/// A wide net with many samples, while about 230 events happen.
+const CROWDED: [&str; 6] = [
+    "data=Ball(samples: 100, inputs: 300, outputs: 10)",
+    "network=Dense(hidden: [100, 100])",
+    "ntk.track=false",
+    "flow.until=[Time(0.02)]",
+    "flow.rtol=1e-6",
+    "flow.atol=1e-8",
+];
+
 fn runs(c: &mut Criterion) {
     bench(c, "quickstart", "flow", 1, &["ntk.track=false"]);
     bench(c, "quickstart", "flow_and_lambda_min", 1, &["ntk.track=true"]);
@@ -31,6 +41,12 @@ fn runs(c: &mut Criterion) {
     for method in ["Tsit5", "Auto", "Esdirk54"] {
         let method_is = format!("flow.method={method}");
         bench(c, "stiff", method, 1, &["ntk.track=false", "flow.until=[Time(150)]", &method_is]);
+    }
+    for method in ["Auto", "Strides"] {
+        let mut overrides = CROWDED.to_vec();
+        let method_is = format!("flow.method={method}");
+        overrides.push(&method_is);
+        bench(c, "quickstart", &format!("crowded_{method}"), 1, &overrides);
     }
 }
 

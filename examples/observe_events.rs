@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         max_steps: 100_000,
         fixed_step: None,
         retake: false,
+        strides: false,
     };
     let mut printer = Printer { left: 100 };
     let outcome = integrate(&mut field, &mut stepper, &problem.theta0, &options, &mut [], &mut printer);

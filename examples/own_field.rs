@@ -72,7 +72,7 @@ fn main() {
     let mut field = FilippovField::new(Oscillator);
     let mut stepper = ExplicitRk::new(&TSIT5, 3);
     let norm = WrmsNorm { rtol: 1e-10, atol: 1e-12 };
-    let options = Options { t_end: 60.0, norm, max_steps: 100_000, fixed_step: None, retake: false };
+    let options = Options { t_end: 60.0, norm, max_steps: 100_000, fixed_step: None, retake: false, strides: false };
     let mut sticking = Sticking::default();
     let outcome = integrate(&mut field, &mut stepper, &[3.0, 0.0, 0.0], &options, &mut [], &mut sticking);
     println!("{}; at rest for {:.6} of {:.0}", outcome.reason, sticking.total, outcome.t);

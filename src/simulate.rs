@@ -7,7 +7,7 @@ use crate::observe::{Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
 use crate::ode::{
     Auto, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
-    STABILITY_SHARE, StepView, Stepper, StopRule, WrmsNorm, deferred, integrate,
+    STABILITY_SHARE, StepView, Stepper, StopRule, StrideView, WrmsNorm, deferred, integrate,
 };
 use crate::scenario::{Method, Plan, Problem, Stop};
 use rand::rngs::ChaCha8Rng;
@@ -87,7 +87,16 @@ pub fn simulate_beside(
         integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut rules, &mut observers)
     };
     let outcome = if n_threads > 1 && plan.track_ntk { deferred(dim, &mut monitor, run) } else { run(&mut monitor) };
-    Simulated { outcome, observed: monitor.finish(), method: stepper.name(), step_times: steps.0 }
+    Simulated { outcome, observed: monitor.finish(), method: method_name(plan, stepper.name()), step_times: steps.0 }
+}
+
+/// What is said of the method.
+fn method_name(plan: &Plan, stepper: &'static str) -> &'static str {
+    if plan.method == Method::Strides {
+        "Strides, and Auto (BogackiShampine32, Tsit5, Esdirk54) between them"
+    } else {
+        stepper
+    }
 }
 
 /// Repeats a run and checks every surface at `n_times` random times on its dense output: half of them uniform in time, half
@@ -122,6 +131,7 @@ fn options(plan: &Plan) -> Options {
         max_steps: plan.max_steps as u64,
         fixed_step: None,
         retake: false,
+        strides: plan.method == Method::Strides,
     }
 }
 
@@ -135,7 +145,7 @@ fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     };
     match plan.method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
-        Method::Auto => {
+        Method::Auto | Method::Strides => {
             // Where the Gram matrix is too large to factorise, nothing but the explicit methods is at hand.
             let implicit = can_factorise.then(|| esdirk(plan, field));
             let (low, high) = (ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim), ExplicitRk::new(&TSIT5, dim));
@@ -211,6 +221,15 @@ struct StepTimes(Vec<f64>);
 impl<F: PiecewiseField> Observer<F> for StepTimes {
     fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
         self.0.push(step.end.t);
+        ControlFlow::Continue(())
+    }
+
+    fn longest_stride(&self, _t: f64) -> f64 {
+        f64::INFINITY
+    }
+
+    fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {
+        self.0.push(stride.end.t);
         ControlFlow::Continue(())
     }
 }

@@ -11,7 +11,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("data", &[]),
     ("logistic", &[]),
     ("loss", &["data", "logistic"]),
-    ("ode", &["vector"]),
+    ("ode", &["cholesky", "vector"]),
     ("net", &["logistic", "vector"]),
     ("flow", &["cholesky", "data", "loss", "net", "ode", "vector"]),
     ("ntk", &["cholesky", "flow", "net", "ode", "vector"]),

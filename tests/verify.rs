@@ -417,7 +417,7 @@ fn a_run_that_steps_over_an_event_is_found_out() {
     let mut evidence = gather(&scenario);
     let mut field = Blind(evidence.field());
     let norm = WrmsNorm { rtol: 1e-10, atol: 1e-12 };
-    let options = Options { t_end: 2.0, norm, max_steps: 10_000, fixed_step: None, retake: false };
+    let options = Options { t_end: 2.0, norm, max_steps: 10_000, fixed_step: None, retake: false, strides: false };
     let theta0 = &scenario.problem.theta0;
     let outcome =
         integrate(&mut field, &mut ExplicitRk::new(&DOP853, theta0.len()), theta0, &options, &mut [], &mut ());

@@ -128,8 +128,9 @@ fn work_lines(out: &mut impl Write, work: &WorkSummary, summary: &Summary) -> io
     let tolerances = &summary.tolerances;
     let (method, rtol, atol) = (&work.method, tolerances.rtol, tolerances.atol);
     line(out, "method", &format!("{method}, rtol {rtol:e}, atol {atol:e}"))?;
+    let strides = if work.strides > 0 { format!("{} strides, ", work.strides) } else { String::new() };
     let text = format!(
-        "{} steps ({} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves{}",
+        "{} steps ({strides}{} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves{}",
         work.steps,
         work.rejected,
         work.gradient_evaluations,

@@ -85,6 +85,7 @@ pub fn follow(problem: &Problem, plan: &Plan, run: DescentRun, t_end: f64) -> Mo
         max_steps: plan.max_steps as u64,
         fixed_step: None,
         retake: false,
+        strides: false,
     };
     let mut stepper = ExplicitRk::new(&TSIT5, problem.theta0.len());
     let outcome = integrate(&mut field, &mut stepper, &problem.theta0, &options, &mut [], &mut watch);

@@ -4,13 +4,14 @@
 //! coincide for every θ share one ([`Switches`]). Sliding units are held by [`SlideSystem`]; their effective slopes δ/μ lie between the
 //! one-sided slopes while the slide lasts.
 
+use super::cut::CutNetwork;
 use super::linearise::LowRank;
 use super::sliding::{SlideSystem, TangentBuffers};
 use super::switches::Switches;
 use crate::data::{Data, MergedData};
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Bends, Forward, Held, Network, Place, SecondOrder};
-use crate::ode::{Contact, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin, Snapshot};
+use crate::ode::{Contact, CutField, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin, Snapshot};
 use crate::vector::{all_finite, max_abs, norm, vectorised};
 use std::sync::Arc;
 
@@ -50,6 +51,7 @@ pub struct FlowField {
     layer_mu: Vec<f64>,
     power_vector: Vec<f64>,
     low_rank: LowRank,
+    cut: Option<Box<CutNetwork>>,
     bends: Bends,
     second: SecondOrder,
 }
@@ -112,6 +114,7 @@ impl FlowField {
             layer_mu: vec![0.0; n_hidden],
             power_vector: Vec::new(),
             low_rank: LowRank::default(),
+            cut: None,
             bends: Bends::default(),
             second: SecondOrder::default(),
             batch,
@@ -489,5 +492,14 @@ impl PiecewiseField for FlowField {
             self.batch.network().n_outputs_per_part(),
         );
         Some(&mut self.low_rank)
+    }
+
+    fn cut(&mut self) -> Option<&mut dyn CutField> {
+        if self.cut.is_none() && self.switches.are_single() {
+            self.cut = CutNetwork::new(&self.batch, &self.data, self.loss).map(Box::new);
+        }
+        let cut = self.cut.as_mut()?;
+        cut.begin(&self.data, &self.theta, &self.forward, &self.backward.seed, &self.residual_seed);
+        Some(&mut **cut)
     }
 }

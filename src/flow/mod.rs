@@ -1,5 +1,6 @@
 //! Joins networks to the integrator: the gradient flow θ̇ = −∇L as a piecewise field with sliding.
 
+pub mod cut;
 pub mod field;
 pub mod linearise;
 pub mod sliding;

@@ -210,6 +210,13 @@ impl Activation {
         }
     }
 
+    /// Intercept and slope of every piece, lowest first, where all are straight lines that nothing has to be learned for.
+    pub fn fixed_lines(&self) -> Option<Vec<(f64, f64)>> {
+        let Self::Piecewise(p) = self else { return None };
+        let line = |c: &Vec<f64>| (c[0], c.get(1).copied().unwrap_or(0.0));
+        p.pieces.iter().all(|c| c.len() <= 2).then(|| p.pieces.iter().map(line).collect())
+    }
+
     /// Value and derivative at `z` of piece `piece`'s formula, also outside that piece.
     ///
     /// `learned` is the layer's learned slope and is read by PReLU only.

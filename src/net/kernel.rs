@@ -10,7 +10,7 @@
 //! the Gram matrix of sliding surfaces are both made this way.
 
 use super::layer::Layer;
-use super::pass::{Backward, Batch, Forward, PullBack};
+use super::pass::{Backward, Batch, Forward, PullBack, TangentScratch};
 use crate::vector::{dot, vectorised};
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
@@ -213,6 +213,7 @@ pub struct KernelScratch {
     /// For each other layer, the rows of the probes.
     rows: Vec<Vec<f64>>,
     other_rows: Vec<f64>,
+    tangent: TangentScratch,
 }
 
 impl KernelScratch {
@@ -446,6 +447,58 @@ pub fn gradient_products(
     }
 }
 
+/// Rates of all pre-activations when θ moves along the gradient whose seeds are in `backward` and `output_seed`. In a chain of plain
+/// layers without learned slopes ż_l = seed_l·k_l + W_l·(slope ∘ ż_{l−1}) with the sample kernels k_l, and the gradient is never
+/// formed; else it is, and its tangent taken.
+pub fn gradient_rates(
+    batch: &Batch,
+    theta: &[f64],
+    forward: &Forward,
+    backward: &Backward,
+    output_seed: &[f64],
+    scratch: &mut KernelScratch,
+    rates: &mut Vec<f64>,
+) {
+    let n = batch.n_samples();
+    let network = batch.network();
+    let n_hidden = network.n_hidden();
+    rates.resize(batch.n_switches(), 0.0);
+    let is_chain = network
+        .layers()
+        .iter()
+        .enumerate()
+        .take(n_hidden)
+        .all(|(l, layer)| layer.is_plain() && layer.slope.is_none() && (l == 0 || batch.only_reads(l) == Some(l)));
+    if !is_chain {
+        let mut gradient = vec![0.0; network.n_parameters()];
+        batch.gradient(forward, output_seed, backward, &mut gradient);
+        let mut outputs = vec![0.0; batch.n_outputs()];
+        return batch.tangent(theta, forward, &gradient, rates, &mut outputs, &mut scratch.tangent);
+    }
+    scratch.refresh(batch, forward, n_hidden);
+    let KernelScratch { kernels, products, .. } = scratch;
+    for (l, layer) in network.layers().iter().enumerate().take(n_hidden) {
+        let range = batch.layer_range(l + 1);
+        let (below, own) = rates.split_at_mut(range.start);
+        let own = &mut own[..range.len()];
+        let width = layer.n_out;
+        matmul(
+            MatMut::from_column_major_slice_mut(&mut *own, width, n),
+            Accum::Replace,
+            MatRef::from_column_major_slice(batch.layer_seed(backward, output_seed, l), width, n),
+            MatRef::from_column_major_slice(&kernels[l][..], n, n),
+            1.0,
+            Par::Seq,
+        );
+        if l > 0 {
+            let before = batch.layer_range(l);
+            products.clear();
+            products.extend(below[before.clone()].iter().zip(&forward.slope[before]).map(|(r, s)| r * s));
+            layer.multiply(theta, products, Accum::Add, own);
+        }
+    }
+}
+
 /// Adds the part of learned slopes to a Gram matrix with `rows` rows, its columns `stride` apart.
 fn add_learned(a: &Probes, b: &Probes, (rows, stride): (usize, usize), out: &mut [f64]) {
     for (l, (from_a, from_b)) in a.learned.iter().zip(&b.learned).enumerate() {
@@ -458,6 +511,22 @@ fn add_learned(a: &Probes, b: &Probes, (rows, stride): (usize, usize), out: &mut
 }
 
 impl Probes {
+    /// (k, c, ∂(probe k)/∂a of probe c's unit) ≠ 0 for all pairs of probes of switches on one sample, c in an earlier layer.
+    pub fn reads(&self, batch: &Batch) -> impl Iterator<Item = (usize, usize, f64)> {
+        let ends = |l: usize| self.first[l]..self.first.get(l + 1).copied().unwrap_or(self.len());
+        (0..batch.network().n_hidden()).flat_map(move |l| {
+            let width = batch.network().widths()[l + 1];
+            let own = &self.by_sample[ends(l)];
+            (ends(l).end..self.len()).flat_map(move |k| {
+                let sample = self.samples[k];
+                let from = own.partition_point(|&c| self.samples[c] < sample);
+                let same = own[from..].iter().take_while(move |&&c| self.samples[c] == sample);
+                let column = &self.at_activations[l][(k - ends(l).end) * width..];
+                same.map(move |&c| (k, c, column[self.units[c]])).filter(|(_, _, weight)| *weight != 0.0)
+            })
+        })
+    }
+
     /// ∇(probe k) written into `out` (length P).
     pub fn gradient(&self, batch: &Batch, forward: &Forward, k: usize, out: &mut [f64]) {
         out.fill(0.0);

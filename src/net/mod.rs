@@ -15,7 +15,7 @@ pub mod tensor;
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
 pub use architecture::ArchitectureError;
 pub use conserved::{Conserved, Law, NoLaw, laws, no_law};
-pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, switch_gram};
+pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, gradient_rates, switch_gram};
 pub use layer::{Bias, Layer};
 pub use network::{Composer, Features, LayerPlan, Network, Place};
 pub use pass::{Backward, Batch, Forward, Held, TangentScratch};

@@ -3,7 +3,7 @@
 //! The times are known only after a first run, so the audit rides along on a second, identical one.
 
 use crate::ode::event::{floor, visit_boundaries};
-use crate::ode::{Observer, PiecewiseField, StepView};
+use crate::ode::{Mode, Observer, PiecewiseField, StepView, StrideView};
 use std::ops::ControlFlow;
 
 /// A switch further than this beyond its boundary, relative to its scale, or a margin below minus this, was missed.
@@ -34,38 +34,57 @@ impl<F: PiecewiseField + Clone> Audit<F> {
     }
 }
 
+impl<F: PiecewiseField> Audit<F> {
+    /// Checks every surface at `self.y` in `mode`.
+    fn check(&mut self, mode: &Mode) {
+        self.n_checked += 1;
+        if self.field.eval(&self.y, mode, &mut self.dy).is_err() {
+            self.n_missed += 1;
+            return;
+        }
+        let mut deepest = 0.0_f64;
+        for (j, &value) in self.field.values().iter().enumerate() {
+            visit_boundaries(&self.field, mode, j, |b| {
+                // `floor` is the scale times its rounding factor.
+                let scale = floor(&self.field, &b) / crate::ode::event::VALUE_FLOOR;
+                if scale > 0.0 {
+                    deepest = deepest.max(-b.distance(value) / scale);
+                }
+            });
+        }
+        let mut margins = Vec::new();
+        self.field.margins(&mut margins);
+        let worst_margin = margins.iter().map(|m| -m.least() / m.scale).fold(0.0, f64::max);
+        self.deepest = self.deepest.max(deepest).max(worst_margin);
+        if deepest.max(worst_margin) > MISSED {
+            self.n_missed += 1;
+        }
+    }
+}
+
 impl<F: PiecewiseField> Observer<F> for Audit<F> {
     fn needs_dense(&self, _t_start: f64, t_end: f64) -> bool {
         self.times.get(self.next).is_some_and(|t| *t <= t_end)
     }
 
     fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
-        let mut margins = Vec::new();
         while let Some(&t) = self.times.get(self.next).filter(|t| **t <= step.end.t) {
             self.next += 1;
-            self.n_checked += 1;
             step.dense.at(t, &mut self.y);
-            let mode = step.end.mode;
-            if self.field.eval(&self.y, mode, &mut self.dy).is_err() {
-                self.n_missed += 1;
-                continue;
-            }
-            let mut deepest = 0.0_f64;
-            for (j, &value) in self.field.values().iter().enumerate() {
-                visit_boundaries(&self.field, mode, j, |b| {
-                    // `floor` is the scale times its rounding factor.
-                    let scale = floor(&self.field, &b) / crate::ode::event::VALUE_FLOOR;
-                    if scale > 0.0 {
-                        deepest = deepest.max(-b.distance(value) / scale);
-                    }
-                });
-            }
-            self.field.margins(&mut margins);
-            let worst_margin = margins.iter().map(|m| -m.least() / m.scale).fold(0.0, f64::max);
-            self.deepest = self.deepest.max(deepest).max(worst_margin);
-            if deepest.max(worst_margin) > MISSED {
-                self.n_missed += 1;
-            }
+            self.check(step.end.mode);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn longest_stride(&self, t: f64) -> f64 {
+        self.times.get(self.next).map_or(f64::INFINITY, |next| next - t)
+    }
+
+    fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {
+        while self.times.get(self.next).is_some_and(|t| *t <= stride.end.t) {
+            self.next += 1;
+            self.y.copy_from_slice(stride.end.y);
+            self.check(stride.end.mode);
         }
         ControlFlow::Continue(())
     }

@@ -8,6 +8,7 @@ use crate::flow::FlowField;
 use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, Tracker};
 use crate::ode::{
     BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, Stats, StepView, StopReason,
+    StrideView,
 };
 use std::io;
 use std::ops::ControlFlow;
@@ -90,6 +91,8 @@ pub struct Monitor<'a> {
     counts: EventCounts,
     last_event: Option<f64>,
     n_instants: u64,
+    /// Number of units that slide now (on original samples).
+    sliding: usize,
     sample_before: Option<Sample>,
     sample_last: Option<Sample>,
     last_t: f64,
@@ -133,6 +136,7 @@ impl<'a> Monitor<'a> {
             counts: EventCounts::default(),
             last_event: None,
             n_instants: 0,
+            sliding: 0,
             sample_before: None,
             sample_last: None,
             last_t: 0.0,
@@ -192,6 +196,7 @@ impl<'a> Monitor<'a> {
         let (_, residual_initial) = *self.first.get_or_insert((loss, residual));
         self.last = (loss, residual);
         self.last_t = point.t;
+        self.sliding = self.n_sliding(point);
         self.sample_last = sample.copied();
         let is_claimed = point.field.loss().beyond_theory().is_none();
         let decay = |exponent: f64| (-exponent).exp() * residual_initial;
@@ -211,7 +216,7 @@ impl<'a> Monitor<'a> {
             integral_bound: sample.filter(|_| is_claimed).map(|_| decay(integral)),
             rayleigh: (residual > 0.0).then(|| (flow.gradient_norm / residual).powi(2)),
             step: point.stats.steps,
-            sliding: self.n_sliding(point),
+            sliding: self.sliding,
         };
         let written = self.sink.row(&row);
         self.note(written);
@@ -288,6 +293,31 @@ impl<'a> Monitor<'a> {
         }
     }
 
+    /// Everything that is told once a step, after the rows of its end.
+    fn end_step(&mut self, end: &Point<'_, FlowField>, t_start: f64, limit: StepLimit, dissipated: f64) {
+        let loss = self.last.0;
+        self.tell_step();
+        self.step = self.identities.as_mut().map(|identities| StepRow {
+            step: end.stats.steps,
+            t: end.t,
+            length: end.t - t_start,
+            limit,
+            rejected: end.stats.rejected - self.stats.rejected,
+            method_switches: end.stats.method_switches,
+            identities: identities.check(end.t, end.y, loss, dissipated),
+        });
+        self.stats = *end.stats;
+        self.path.visit(end.stats.steps, end.t, end.y);
+        if self.spectra.as_mut().is_some_and(|s| s.is_due(loss)) {
+            self.tell_eigenvalues(end.t, end.field, false);
+        }
+    }
+
+    fn stop(&self) -> ControlFlow<()> {
+        let stop = self.error.is_some() || self.failure.is_some() || (self.interrupted)();
+        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
     /// Why the step was not longer, as far as is known before what follows it.
     fn limit(&self, step: &StepView<'_, FlowField>) -> StepLimit {
         let (before, now) = (&self.stats, step.end.stats);
@@ -318,11 +348,18 @@ impl<'a> Monitor<'a> {
         sum
     }
 
-    fn event_rows(&self, after: &Point<'_, FlowField>, changes: &[Change], sample: Option<&Sample>) -> Vec<EventRow> {
-        let sliding = self.n_sliding(after);
+    /// Rows of an event at `t`, with the loss there and the number of units that slide after it.
+    fn event_rows(
+        &self,
+        field: &FlowField,
+        t: f64,
+        changes: &[Change],
+        (loss, sliding): (f64, usize),
+        sample: Option<&Sample>,
+    ) -> Vec<EventRow> {
         let row = |change: &Change, place| EventRow {
             index: self.n_instants,
-            t: after.t,
+            t,
             kind: change.kind,
             place,
             breakpoint: change.contact.breakpoint,
@@ -331,10 +368,10 @@ impl<'a> Monitor<'a> {
             rate_after: change.rate_after,
             lambda_min_before: self.sample_before.map(|s| s.spectrum.lambda_min),
             lambda_min_after: sample.map(|s| s.spectrum.lambda_min),
-            loss: self.last.0,
+            loss,
             sliding,
         };
-        changes.iter().flat_map(|c| after.field.places(c.contact.switch).map(move |place| row(c, place))).collect()
+        changes.iter().flat_map(|c| field.places(c.contact.switch).map(move |place| row(c, place))).collect()
     }
 
     fn count(&mut self, t: f64, rows: &[EventRow], n_changes: usize) {
@@ -405,25 +442,8 @@ impl Observer<FlowField> for Monitor<'_> {
         self.row(end, side, sample.as_ref());
         self.sample_before = sample;
         let dissipated = self.dissipated(step);
-        let loss = self.last.0;
-        self.tell_step();
-        let limit = self.limit(step);
-        self.step = self.identities.as_mut().map(|identities| StepRow {
-            step: end.stats.steps,
-            t: end.t,
-            length: end.t - step.t_start,
-            limit,
-            rejected: end.stats.rejected - self.stats.rejected,
-            method_switches: end.stats.method_switches,
-            identities: identities.check(end.t, end.y, loss, dissipated),
-        });
-        self.stats = *end.stats;
-        self.path.visit(end.stats.steps, end.t, end.y);
-        if self.spectra.as_mut().is_some_and(|s| s.is_due(loss)) {
-            self.tell_eigenvalues(end.t, end.field, false);
-        }
-        let stop = self.error.is_some() || self.failure.is_some() || (self.interrupted)();
-        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.end_step(end, step.t_start, self.limit(step), dissipated);
+        self.stop()
     }
 
     fn event(&mut self, after: &Point<'_, FlowField>, event: &Event) {
@@ -440,12 +460,48 @@ impl Observer<FlowField> for Monitor<'_> {
         if event.changes.is_empty() {
             return;
         }
-        let rows = self.event_rows(after, &event.changes, sample.as_ref());
+        let at = (self.last.0, self.n_sliding(after));
+        let rows = self.event_rows(after.field, after.t, &event.changes, at, sample.as_ref());
         self.count(after.t, &rows, event.changes.len());
         self.counts.max_sliding = self.counts.max_sliding.max(self.n_sliding(after));
         self.n_instants += 1;
         let written = self.sink.event(&rows);
         self.note(written);
+    }
+
+    fn longest_stride(&self, t: f64) -> f64 {
+        // λ_min is wanted on both sides of every event.
+        if self.tracker.is_some() { 0.0 } else { self.next_save.map_or(f64::INFINITY, |save| save - t) }
+    }
+
+    fn stride(&mut self, stride: &StrideView<'_, FlowField>) -> ControlFlow<()> {
+        let end = &stride.end;
+        let loss_start = self.last.0;
+        let mut sliding = self.sliding;
+        for event in stride.events {
+            let changes = &event.event.changes;
+            for change in changes {
+                let n_places = end.field.places(change.contact.switch).count();
+                match change.kind {
+                    EventKind::SlideEnter => sliding += n_places,
+                    EventKind::SlideExit => sliding -= n_places,
+                    EventKind::Crossing | EventKind::Graze => {}
+                }
+            }
+            let rows = self.event_rows(end.field, event.t, changes, (loss_start - event.dissipated, sliding), None);
+            self.count(event.t, &rows, changes.len());
+            self.counts.max_sliding = self.counts.max_sliding.max(sliding);
+            self.n_instants += 1;
+            let written = self.sink.event(&rows);
+            self.note(written);
+        }
+        self.row(end, RowSide::Smooth, None);
+        while let Some(t) = self.next_save.filter(|t| *t <= end.t) {
+            self.next_save = self.save_times.next();
+            self.save(t, end.y);
+        }
+        self.end_step(end, stride.t_start, StepLimit::Accuracy, stride.dissipated);
+        self.stop()
     }
 
     fn branch_point(&mut self, branch: &BranchPoint) {

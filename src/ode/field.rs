@@ -5,6 +5,7 @@
 //! frozen, also where z_j has left its piece (the smooth continuation), because a step must see one smooth
 //! field throughout to keep its order.
 
+use super::cut::CutField;
 use super::mode::{Contact, Mode};
 use thiserror::Error;
 
@@ -117,6 +118,11 @@ pub trait PiecewiseField {
 
     /// The linearisation that implicit methods use, if this field offers one.
     fn linearisation(&mut self) -> Option<&mut dyn Linearisation> {
+        None
+    }
+
+    /// *(last)* The field as one that can be cut open at its switches, standing at [`START`](super::cut::START), if it is of that kind.
+    fn cut(&mut self) -> Option<&mut dyn CutField> {
         None
     }
 }

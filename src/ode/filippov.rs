@@ -345,7 +345,7 @@ mod tests {
 
     fn run<S: PiecewiseSystem>(system: S, y: &[f64], t_end: f64) -> (Outcome, Seen) {
         let norm = WrmsNorm { rtol: 1e-11, atol: 1e-12 };
-        let options = Options { t_end, norm, max_steps: 100_000, fixed_step: None, retake: false };
+        let options = Options { t_end, norm, max_steps: 100_000, fixed_step: None, retake: false, strides: false };
         let mut stepper = ExplicitRk::new(&TSIT5, system.dim());
         let mut seen = Seen::default();
         let mut field = FilippovField::new(system);

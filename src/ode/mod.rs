@@ -3,6 +3,7 @@
 mod auto;
 mod combine;
 pub mod controller;
+pub mod cut;
 pub mod deferred;
 pub mod diffsol;
 pub mod esdirk;
@@ -19,11 +20,13 @@ pub mod resolve;
 pub mod root;
 mod scan;
 pub mod stepper;
+mod stride;
 pub mod tableau;
 #[cfg(test)]
 mod testing;
 
 pub use auto::Auto;
+pub use cut::{CutField, Link};
 pub use deferred::{Snapshot, deferred};
 pub use diffsol::{DiffsolMethod, DiffsolStepper, MissingLinearisation};
 pub use esdirk::Esdirk;
@@ -35,6 +38,7 @@ pub use mode::{Contact, Mode, Side};
 pub use norm::WrmsNorm;
 pub use observer::{
     BranchKind, BranchPoint, Change, DenseOutput, Event, EventKind, Observer, Point, StartContact, StepView,
+    StrideEvent, StrideView,
 };
 pub use outcome::{Stats, StopReason};
 pub use stepper::{Interpolant, Outlook, Start, Stepper, Work};

@@ -113,6 +113,30 @@ pub struct Event {
     pub changes: Vec<Change>,
 }
 
+/// An event inside a stride.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StrideEvent {
+    /// Time.
+    pub t: f64,
+    /// What happened.
+    pub event: Event,
+    /// ∫‖dy‖² from the start of the stride to the event.
+    pub dissipated: f64,
+}
+
+/// An accepted step that holds many events; see [`Observer::longest_stride`].
+#[derive(Debug)]
+pub struct StrideView<'a, F> {
+    /// The events, in order of time; the last one may be at the end.
+    pub events: &'a [StrideEvent],
+    /// ∫‖dy‖² over the stride.
+    pub dissipated: f64,
+    /// Time at the start.
+    pub t_start: f64,
+    /// The end of the stride, after all its events.
+    pub end: Point<'a, F>,
+}
+
 /// How a switch that starts on a breakpoint goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StartContact {
@@ -146,6 +170,19 @@ pub trait Observer<F> {
         let _ = (after, event);
     }
 
+    /// From time `t` on, for how long the run may go on without showing the states at events: they are told by
+    /// [`stride`](Self::stride) then, with their times and changes alone. Whoever does not say more wants to see them all.
+    fn longest_stride(&self, t: f64) -> f64 {
+        let _ = t;
+        0.0
+    }
+
+    /// An accepted step that holds any number of events, no longer than was asked for. `Break` ends the run after it.
+    fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {
+        let _ = stride;
+        ControlFlow::Continue(())
+    }
+
     /// A branch point was met.
     fn branch_point(&mut self, branch: &BranchPoint) {
         let _ = branch;
@@ -158,7 +195,11 @@ pub trait Observer<F> {
 }
 
 /// Nobody watches.
-impl<F> Observer<F> for () {}
+impl<F> Observer<F> for () {
+    fn longest_stride(&self, _t: f64) -> f64 {
+        f64::INFINITY
+    }
+}
 
 impl<F> Observer<F> for Vec<&mut dyn Observer<F>> {
     fn needs_dense(&self, t_start: f64, t_end: f64) -> bool {
@@ -177,6 +218,15 @@ impl<F> Observer<F> for Vec<&mut dyn Observer<F>> {
 
     fn event(&mut self, after: &Point<'_, F>, event: &Event) {
         self.iter_mut().for_each(|o| o.event(after, event));
+    }
+
+    fn longest_stride(&self, t: f64) -> f64 {
+        self.iter().map(|o| o.longest_stride(t)).fold(f64::INFINITY, f64::min)
+    }
+
+    fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {
+        let n_breaks = self.iter_mut().filter_map(|o| o.stride(stride).break_value()).count();
+        if n_breaks > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn branch_point(&mut self, branch: &BranchPoint) {

@@ -89,6 +89,8 @@ impl fmt::Display for StopReason {
 pub struct Stats {
     /// Accepted steps, those cut short at events included.
     pub steps: u64,
+    /// Those of them that were strides, steps that may hold many events.
+    pub strides: u64,
     /// Rejected attempts.
     pub rejected: u64,
     /// Evaluations of the field.

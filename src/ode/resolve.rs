@@ -5,7 +5,7 @@
 //! attract this is a box-constrained complementarity problem with a positive definite matrix, hence uniquely solvable, and
 //! principal pivoting finds it: worst violation first, least index after many pivots (Murty 1974), which cannot cycle.
 
-use super::field::{NonFinite, PiecewiseField};
+use super::field::{NonFinite, PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode, Side};
 use super::observer::{Change, EventKind};
 
@@ -49,13 +49,66 @@ pub struct Meeting {
     pub forced: Vec<Contact>,
 }
 
+/// What a decision asks of a field. Calls but `enter` refer to the point and mode entered last.
+pub trait ContactField {
+    /// Evaluates at `y` in `mode`: the field, the rates of all switches, and the margins of the sliding contacts.
+    ///
+    /// # Errors
+    /// When a value on the way is not finite.
+    fn enter(
+        &mut self,
+        y: &[f64],
+        mode: &Mode,
+        dy: &mut [f64],
+        rates: &mut [f64],
+        margins: &mut Vec<SlideMargin>,
+    ) -> Result<(), NonFinite>;
+
+    /// As [`PiecewiseField::attraction`].
+    fn attraction(&self, contact: Contact) -> (f64, f64);
+
+    /// As [`PiecewiseField::relative_noise`].
+    fn relative_noise(&self) -> f64;
+
+    /// As [`PiecewiseField::rate_scale`].
+    fn rate_scale(&self) -> f64;
+}
+
+impl<F: PiecewiseField> ContactField for F {
+    fn enter(
+        &mut self,
+        y: &[f64],
+        mode: &Mode,
+        dy: &mut [f64],
+        rates: &mut [f64],
+        margins: &mut Vec<SlideMargin>,
+    ) -> Result<(), NonFinite> {
+        self.eval(y, mode, dy)?;
+        self.rates(dy, rates);
+        self.margins(margins);
+        Ok(())
+    }
+
+    fn attraction(&self, contact: Contact) -> (f64, f64) {
+        PiecewiseField::attraction(self, contact)
+    }
+
+    fn relative_noise(&self) -> f64 {
+        PiecewiseField::relative_noise(self)
+    }
+
+    fn rate_scale(&self) -> f64 {
+        PiecewiseField::rate_scale(self)
+    }
+}
+
 /// Finds consistent modes; on success the field's last evaluation is at `y` in the new mode, whose field and rates are in `dy`, `rates`.
 ///
 /// Returns contacts that lost their attraction: both sides pushed away and the stronger push was followed.
 ///
 /// # Errors
 /// When a value is not finite or the search does not end.
-pub fn resolve<F: PiecewiseField>(
+pub fn resolve<F: ContactField>(
     field: &mut F,
     y: &[f64],
     mode: &mut Mode,
@@ -76,9 +129,7 @@ pub fn resolve<F: PiecewiseField>(
     let mut repelled = Vec::new();
     let n_contacts = free.len() + mode.sliding().len();
     for pivot in 0..20 * n_contacts + 100 {
-        field.eval(y, mode, &mut work.dy)?;
-        field.rates(&work.dy, &mut work.rates);
-        field.margins(&mut work.margins);
+        field.enter(y, mode, &mut work.dy, &mut work.rates, &mut work.margins)?;
         work.n_evaluations += 1;
         let largest_rate = work.rates.iter().fold(field.rate_scale(), |m: f64, r| m.max(r.abs()));
         // Close to an equilibrium all of this is a small difference of large numbers.
@@ -147,7 +198,7 @@ pub struct Workspace {
     /// Rates of all switches there.
     pub rates: Vec<f64>,
     /// Margins of sliding contacts there.
-    pub margins: Vec<super::field::SlideMargin>,
+    pub margins: Vec<SlideMargin>,
     /// Evaluations made.
     pub n_evaluations: u64,
     /// Times until switches reach their breakpoints.

@@ -167,6 +167,9 @@ impl EventSummary {
 pub struct WorkSummary {
     /// Accepted steps, those cut short at events included.
     pub steps: u64,
+    /// Those of them that may hold many events.
+    #[serde(default)]
+    pub strides: u64,
     /// Rejected attempts.
     pub rejected: u64,
     /// Evaluations of the gradient over all samples.

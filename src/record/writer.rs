@@ -436,6 +436,7 @@ fn event_summary(counts: &EventCounts) -> EventSummary {
 fn work_summary(stats: &Stats) -> WorkSummary {
     WorkSummary {
         steps: stats.steps,
+        strides: stats.strides,
         rejected: stats.rejected,
         gradient_evaluations: stats.evaluations,
         jvp_evaluations: stats.rate_evaluations,

@@ -205,6 +205,9 @@ pub enum Method {
     /// with more than 1000 targets.
     #[default]
     Auto,
+    /// `Auto`, with steps that hold many events where they cost less than going from event to event. For piecewise-linear activations
+    /// without learned slopes, and without following the NTK.
+    Strides,
     /// Explicit, order 3 (Bogacki–Shampine 1989).
     BogackiShampine32,
     /// Explicit, order 5 (Tsitouras 2011).

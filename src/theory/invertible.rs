@@ -97,7 +97,8 @@ fn round_trip(evidence: &Evidence, horizon: f64, growth: f64) -> ClaimRow {
 }
 
 fn run<F: PiecewiseField>(field: &mut F, from: &[f64], horizon: f64) -> Outcome {
-    let options = Options { t_end: horizon, norm: NORM, max_steps: MOST_STEPS, fixed_step: None, retake: true };
+    let options =
+        Options { t_end: horizon, norm: NORM, max_steps: MOST_STEPS, fixed_step: None, retake: true, strides: false };
     let mut stepper = ExplicitRk::new(&DOP853, from.len());
     integrate(field, &mut stepper, from, &options, &mut [], &mut ())
 }

@@ -160,5 +160,12 @@ pub fn run_tracked(
 
 /// Options for a horizon and a relative tolerance, with atol = rtol/100.
 pub fn options(t_end: f64, rtol: f64) -> Options {
-    Options { t_end, norm: WrmsNorm { rtol, atol: 1e-2 * rtol }, max_steps: 2_000_000, fixed_step: None, retake: false }
+    Options {
+        t_end,
+        norm: WrmsNorm { rtol, atol: 1e-2 * rtol },
+        max_steps: 2_000_000,
+        fixed_step: None,
+        retake: false,
+        strides: false,
+    }
 }

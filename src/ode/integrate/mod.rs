@@ -11,6 +11,7 @@ mod commit;
 mod dense;
 mod locate;
 mod start;
+mod stride;
 
 use super::controller::StepController;
 use super::event::{End, Found};
@@ -63,6 +64,8 @@ pub struct Options {
     /// Takes a step that an event cuts short once more, ending just behind the event. The state at the event then has the accuracy of
     /// the method and not that of its interpolant over the longer step; each event costs one more attempt.
     pub retake: bool,
+    /// Takes strides, steps that hold many events, where they pay and the observers allow it; with `fixed_step` wherever they allow it.
+    pub strides: bool,
 }
 
 /// A reason to stop other than the horizon; located like an event.
@@ -128,6 +131,7 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
     dy_cut: Vec<f64>,
+    pace: stride::Pace,
     /// Whether `work.rates` are those at the event just located, in the old mode.
     has_rates: bool,
     work: Workspace,
@@ -179,6 +183,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],
             dy_cut: vec![0.0; dim],
+            pace: stride::Pace::default(),
             has_rates: false,
             work,
             stats: Stats::default(),
@@ -208,6 +213,9 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     /// One step of the run, with the event that may end it.
     fn advance(&mut self) -> ControlFlow<StopReason> {
         self.check_limits()?;
+        if self.options.strides && self.stride()? {
+            return ControlFlow::Continue(());
+        }
         let h = self.attempt()?;
         let (h, cut) = self.locate(h)?;
         let told = self.commit_step(h, &cut);

@@ -1,0 +1,270 @@
+//! Strides: steps that hold many events, where they cost less than going from event to event.
+
+use super::branches::narrow_margin;
+use super::{Integration, WRONG_SIDE};
+use crate::ode::event::visit_boundaries;
+use crate::ode::field::PiecewiseField;
+use crate::ode::mode::{Contact, Mode};
+use crate::ode::observer::{BranchPoint, Change, Event, Point, StrideEvent, StrideView};
+use crate::ode::outcome::{Stats, StopReason};
+use crate::ode::resolve::{Meeting, changes};
+use crate::ode::stepper::Stepper;
+use crate::ode::stride::{GivenUp, Stride, StrideStart, Strider};
+use std::ops::ControlFlow;
+
+/// Evaluations that a stride costs, about, landing included.
+const COST: f64 = 18.0;
+/// Evaluations that an event costs when steps end at it, and those of a step that ends at none.
+const EVENT_COST: f64 = 5.0;
+const STEP_COST: f64 = 6.0;
+/// The first stride is as long as steps with this many times its cost.
+const FIRST: f64 = 2.0;
+/// Longest stride, in parts of the time that the fastest decay takes: beyond it sweeps hardly converge.
+const REACH: f64 = 1.5;
+/// Steps from event to event before the first trial; after a disappointment, at first and at most.
+const INITIAL_PATIENCE: u64 = 8;
+const PATIENCE: (u64, u64) = (16, 512);
+/// The error of a stride shrinks like its length to this power.
+const EXPONENT: f64 = 3.0;
+const SAFETY: f64 = 0.85;
+/// Attempts that differ in length before a stride is given up.
+const MOST_ATTEMPTS: u32 = 3;
+/// Rounds of putting switches that were found beyond a boundary onto it.
+const MOST_ROUNDS: u32 = 4;
+
+/// When strides are taken, and how long they are.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    strider: Strider,
+    /// Length of the next one, if known.
+    h: Option<f64>,
+    /// Steps before the next trial, and how many more after the next disappointment.
+    next_trial: u64,
+    patience: u64,
+    /// Time, evaluations and steps where the present stretch of ordinary steps began.
+    since: (f64, u64, u64),
+}
+
+/// A landed stride.
+struct Landed {
+    /// What changed at the end.
+    changes: Vec<Change>,
+    /// The state before the stride.
+    before: Before,
+}
+
+/// The state at the start of a stride.
+struct Before {
+    y: Vec<f64>,
+    mode: Mode,
+    fresh: Vec<Contact>,
+    forced: Vec<Contact>,
+    start: crate::ode::event::End,
+}
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
+    /// Takes a stride if one pays here and can be made; says whether it did.
+    pub(super) fn stride(&mut self) -> ControlFlow<StopReason, bool> {
+        if self.stats.steps < self.pace.next_trial || !self.forced.is_empty() {
+            return ControlFlow::Continue(false);
+        }
+        let longest = (self.options.t_end - self.t).min(self.observer.longest_stride(self.t));
+        let Some(mut h) = self.stride_length(longest) else {
+            let is_first = self.stats.strides == 0 && self.stats.steps == 0;
+            self.pace.next_trial = self.stats.steps + if is_first { INITIAL_PATIENCE } else { PATIENCE.0 };
+            return ControlFlow::Continue(false);
+        };
+        let n_before = self.evaluations();
+        for _ in 0..MOST_ATTEMPTS {
+            let fixed = self.options.fixed_step.is_some();
+            // What is left after a stride should be worth one.
+            h = if h < longest && longest < 1.5 * h && !fixed { 0.5 * longest } else { h.min(longest) };
+            let factor = match self.attempt_stride(h) {
+                Ok(stride) => {
+                    let factor = (SAFETY * stride.error.max(1e-12).powf(-1.0 / EXPONENT)).clamp(0.25, 2.0);
+                    if (stride.error <= 1.0 || fixed)
+                        && let Some(landed) = self.land(&stride, h)?
+                    {
+                        self.pace.h = Some(h * factor);
+                        let n_changes: usize = stride.instants.iter().map(|i| i.changes.len()).sum();
+                        self.commit_stride(stride, landed, h)?;
+                        self.judge_stride(n_before, n_changes, h);
+                        return ControlFlow::Continue(true);
+                    }
+                    factor.min(0.7)
+                }
+                Err(_) => 0.5,
+            };
+            self.stats.rejected += 1;
+            if fixed {
+                break;
+            }
+            h *= factor;
+        }
+        self.pace.h = Some(h);
+        self.disappoint();
+        ControlFlow::Continue(false)
+    }
+
+    /// Length of a stride that would pay, if one is likely to.
+    fn stride_length(&self, longest: f64) -> Option<f64> {
+        if let Some(h) = self.options.fixed_step {
+            return (longest > 0.0).then_some(h);
+        }
+        let (t, evaluations, steps) = self.pace.since;
+        if longest <= 0.0 {
+            return None;
+        }
+        // How fast evaluations are spent: by ordinary steps, if there have been any of late.
+        let density = (self.stats.steps > steps).then(|| (self.evaluations() - evaluations) as f64 / (self.t - t));
+        let reach = self.decay.filter(|d| *d > 0.0).map_or(f64::INFINITY, |decay| REACH / decay);
+        match (self.pace.h, density) {
+            (None, None) => None,
+            (None, Some(density)) => Some((FIRST * COST / density).min(reach)),
+            (Some(h), None) => Some(h.min(reach)),
+            (Some(h), Some(density)) => {
+                let h = h.max(FIRST * COST / density).min(reach);
+                (h.min(longest) * density > COST).then_some(h)
+            }
+        }
+    }
+
+    /// Evaluations so far, those of the stepper included.
+    fn evaluations(&self) -> u64 {
+        self.stats.evaluations + self.stepper.work().evaluations
+    }
+
+    fn attempt_stride(&mut self, h: f64) -> Result<Stride, GivenUp> {
+        let Self { field, pace: Pace { strider, .. }, stats, y, dy, mode, fresh, options, .. } = self;
+        let cut = field.cut().ok_or(GivenUp::Stuck)?;
+        let start = StrideStart { y, dy, mode, fresh, norm: options.norm };
+        let (n_evaluations, n_rates) = (strider.n_evaluations, strider.n_rates);
+        let made = strider.attempt(cut, start, h);
+        stats.evaluations += strider.n_evaluations - n_evaluations;
+        stats.rate_evaluations += strider.n_rates - n_rates;
+        made
+    }
+
+    /// Moves to the end of a stride: slides exactly onto their breakpoints, and switches found beyond a boundary onto it and decided anew.
+    /// `None` when no consistent state is found there, or a stop rule is met before; the run is where it was then.
+    fn land(&mut self, stride: &Stride, h: f64) -> ControlFlow<StopReason, Option<Landed>> {
+        let before = Before {
+            y: std::mem::replace(&mut self.y, stride.y.clone()),
+            mode: std::mem::replace(&mut self.mode, stride.mode.clone()),
+            fresh: std::mem::take(&mut self.fresh),
+            forced: std::mem::take(&mut self.forced),
+            start: self.start.clone(),
+        };
+        let mut resting = stride.beyond.clone();
+        let mut landed = None;
+        for _ in 0..MOST_ROUNDS {
+            let mut on_surface: Vec<Contact> = self.mode.sliding().iter().chain(&resting).copied().collect();
+            on_surface.sort();
+            if !on_surface.is_empty() && self.field.project(&mut self.y, &self.mode, &on_surface).is_err() {
+                break;
+            }
+            let meeting = Meeting { resting: resting.clone(), ..Meeting::default() };
+            let ControlFlow::Continue(lost) = self.decide(&meeting) else { break };
+            self.adopt_decision();
+            let more = self.found_beyond(h, &resting);
+            if more.is_empty() {
+                landed = Some((on_surface, lost));
+                break;
+            }
+            resting.extend(more);
+            self.mode.clone_from(&stride.mode);
+        }
+        let met = landed.is_some() && self.met_rule().is_some();
+        let Some((on_surface, lost)) = landed.filter(|_| !met) else {
+            let Before { y, mode, fresh, forced, start } = before;
+            (self.y, self.mode, self.fresh, self.forced, self.start) = (y, mode, fresh, forced, start);
+            self.evaluate_here()?;
+            return ControlFlow::Continue(None);
+        };
+        let rates = &self.work.rates;
+        let changes = changes((&stride.mode, rates), (&self.mode, rates), on_surface.iter().copied(), &[]);
+        for contact in lost {
+            let kind = crate::ode::BranchKind::LostAttraction;
+            self.observer.branch_point(&BranchPoint { t: self.t + h, contact, kind, margin: 0.0 });
+        }
+        self.fresh = on_surface;
+        let mode = &self.mode;
+        self.fresh.retain(|c| !mode.slides(c.switch));
+        ControlFlow::Continue(Some(Landed { changes, before }))
+    }
+
+    /// Free switches beyond a boundary by more than rounding, those known to rest on it apart.
+    fn found_beyond(&self, h: f64, resting: &[Contact]) -> Vec<Contact> {
+        let mut found = Vec::new();
+        for (j, &value) in self.start.values.iter().enumerate() {
+            visit_boundaries(&*self.field, &self.mode, j, |b| {
+                let scale = (self.field.scale(j) + b.at.abs()).max(self.start.rates[j].abs() * h);
+                if b.distance(value) < -WRONG_SIDE * scale && !resting.contains(&b.contact) {
+                    found.push(b.contact);
+                }
+            });
+        }
+        found
+    }
+
+    /// Tells the observers of a stride, its events and its end.
+    fn commit_stride(&mut self, stride: Stride, landed: Landed, h: f64) -> ControlFlow<StopReason> {
+        let Stride { instants, active, dissipated: (at_events, dissipated), .. } = stride;
+        let t_start = self.t;
+        let reaches_horizon = t_start + h >= self.options.t_end * (1.0 - f64::EPSILON);
+        let t_end = if reaches_horizon { self.options.t_end } else { t_start + h };
+        let global = |contact: Contact| Contact { switch: active[contact.switch], ..contact };
+        let narrow = narrow_margin(self.options);
+        let mut events = Vec::with_capacity(instants.len() + 1);
+        for (instant, dissipated) in instants.into_iter().zip(at_events) {
+            let t = t_start + instant.x * h;
+            for branch in instant.branches.iter().filter(|b| b.margin < narrow) {
+                self.observer.branch_point(&BranchPoint { t, contact: global(branch.contact), ..*branch });
+            }
+            let per_time = |c: &Change| Change {
+                contact: global(c.contact),
+                rate_before: c.rate_before / h,
+                rate_after: c.rate_after / h,
+                ..*c
+            };
+            let changes: Vec<Change> = instant.changes.iter().map(per_time).collect();
+            if !changes.is_empty() {
+                events.push(StrideEvent { t, event: Event { changes }, dissipated });
+            }
+        }
+        if !landed.changes.is_empty() {
+            events.push(StrideEvent { t: t_end, event: Event { changes: landed.changes }, dissipated });
+        }
+        self.t = t_end;
+        self.stats.steps += 1;
+        self.stats.strides += 1;
+        self.stepper.reset();
+        let stats: Stats = self.stats.with(self.stepper.work());
+        let end = Point { t: t_end, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &stats };
+        let told = self.observer.stride(&StrideView { events: &events, dissipated, t_start, end });
+        drop(landed.before);
+        self.last_attempt = (h, !events.is_empty());
+        self.estimate_decay();
+        if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Goes back to ordinary steps for a while if the stride cost more than these would have.
+    fn judge_stride(&mut self, n_before: u64, n_changes: usize, h: f64) {
+        let cost = (self.evaluations() - n_before) as f64;
+        let stiff = self.decay.map_or(0.0, |decay| h * decay / 3.0);
+        self.pace.since = (self.t, self.evaluations(), self.stats.steps);
+        if cost > EVENT_COST * n_changes as f64 + STEP_COST * stiff && self.options.fixed_step.is_none() {
+            self.disappoint();
+        } else {
+            self.pace.patience = PATIENCE.0;
+        }
+    }
+
+    fn disappoint(&mut self) {
+        self.pace.strider.reset();
+        let patience = self.pace.patience.max(PATIENCE.0);
+        self.pace.next_trial = self.stats.steps + patience;
+        self.pace.patience = (2 * patience).min(PATIENCE.1);
+        self.pace.since = (self.t, self.evaluations(), self.stats.steps);
+    }
+}
