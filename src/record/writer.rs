@@ -151,7 +151,7 @@ impl RunWriter {
             work: Some(WorkSummary {
                 gram_evaluations: observed.gram_evaluations,
                 eigen_solves: observed.eigen_solves,
-                method: run.method.to_owned(),
+                method: run.method.clone(),
                 ..work_summary(stats)
             }),
             identities: Some(identity_summary(&observed.identities)),

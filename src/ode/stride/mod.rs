@@ -29,7 +29,7 @@ use super::observer::EventKind;
 use super::resolve::Workspace;
 use crate::vector::dot;
 use quadrature::{CHECK, NODES, Quadratic, RECORDED, at, integral, second_integral, through, weights, with_integrals};
-use reduced::{Recorded, Reduced, Stuck};
+use reduced::{Recorded, Reduced, Stuck, add_column};
 
 /// The nodes after the first, and the one for the check.
 const LATER: [usize; 2] = [1, 2];
@@ -42,8 +42,11 @@ const NEAR: [f64; 2] = [0.05, 0.015];
 const MOST_SWEEPS: usize = 8;
 const SETTLED: f64 = 0.1;
 
-/// Sweeps have to come closer by this factor, at least, from the third on.
-const CONTRACTION: f64 = 0.7;
+/// Two sweeps together have to come closer by this factor, at least.
+const CONTRACTION: f64 = 0.5;
+
+/// Contraction believed of a sweep at most, however close it came.
+const BELIEVED: f64 = 0.3;
 
 /// Where a stride starts: the point of the field's last evaluation.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +170,7 @@ impl Strider {
     pub fn attempt(&mut self, cut: &mut dyn CutField, start: StrideStart<'_>, h: f64) -> Result<Stride, GivenUp> {
         self.begin(cut, start, h);
         let mut modes = [start.mode.clone(), start.mode.clone()];
-        let mut last_change = f64::INFINITY;
+        let mut convergence = Convergence::default();
         let mut check_end = Vec::new();
         for sweep in 0..MOST_SWEEPS {
             for (j, node) in LATER.into_iter().enumerate() {
@@ -188,12 +191,10 @@ impl Strider {
                 write_modes(&self.list, &record.mode, mode);
             }
             let change = self.sweep_end(cut, start, h)?;
-            let ratio = if last_change.is_finite() { change / last_change } else { 1.0 };
-            let settled = sweep > 0 && change * ratio.min(0.3) <= SETTLED;
-            if sweep >= 2 && ratio > CONTRACTION && !settled {
+            let settled = convergence.settles(change);
+            if !settled && convergence.fails() {
                 return Err(GivenUp::Diverges);
             }
-            last_change = change;
             check_end.clear();
             if settled {
                 let mut mode = start.mode.clone();
@@ -316,18 +317,18 @@ impl Strider {
         }
         let mut zeta = vec![[0.0; 3]; m];
         let mut mu0 = vec![[0.0; 3]; m];
+        // At every node ζ = v + ΓD̂ and μ⁰ = μ − MᵀD̂.
         for node in 0..3 {
             for c in 0..m {
-                zeta[c][node] += h * rates[node][c];
-                mu0[c][node] += sensitivities[node][c];
-            }
-            for (c, a) in active.iter().enumerate() {
-                let column = &reduced.gram[c * m..(c + 1) * m];
-                zeta.iter_mut().zip(column).for_each(|(z, g)| z[node] += g * a.seeds[node]);
+                zeta[c][node] = h * rates[node][c];
+                mu0[c][node] = sensitivities[node][c];
             }
             for link in &reduced.links {
                 mu0[link.source][node] -= link.weight * active[link.reader].seeds[node];
             }
+        }
+        for (a, column) in active.iter().zip(reduced.gram.chunks_exact(m.max(1))) {
+            add_column(column, a.seeds, &mut zeta);
         }
         reduced.zeta = zeta.into_iter().map(through).collect();
         reduced.mu0 = mu0.into_iter().map(through).collect();
@@ -546,6 +547,28 @@ impl Strider {
         let smooth = through([at_node(0), at_node(1), at_node(2)]);
         let upto = instants.iter().map(|i| integral(&smooth, i.x) + i.dissipated).collect();
         (upto, integral(&smooth, 1.0) + rest)
+    }
+}
+
+/// How the changes from sweep to sweep fall.
+#[derive(Debug, Default)]
+struct Convergence {
+    changes: Vec<f64>,
+}
+
+impl Convergence {
+    /// Takes the next change; whether what is left after it is below the tolerance, by the worse of the last two contractions.
+    fn settles(&mut self, change: f64) -> bool {
+        self.changes.push(change);
+        let ratios = self.changes.windows(2).rev().take(2).map(|pair| pair[1] / pair[0]);
+        let contraction = ratios.fold(0.0, f64::max);
+        self.changes.len() > 1 && change * contraction.min(BELIEVED) <= SETTLED
+    }
+
+    /// Whether two sweeps have come no closer.
+    fn fails(&self) -> bool {
+        let [.., before, _, last] = self.changes[..] else { return false };
+        last.is_nan() || last > CONTRACTION * before
     }
 }
 

@@ -384,7 +384,7 @@ fn send_on(links: &[Link], slope: &[f64], rates: &mut [Quadratic]) {
 }
 
 /// to += column·q.
-fn add_column(column: &[f64], q: Quadratic, to: &mut [Quadratic]) {
+pub(super) fn add_column(column: &[f64], q: Quadratic, to: &mut [Quadratic]) {
     vectorised!(to.iter_mut().zip(column).for_each(|(t, g)| {
         t[0] += g * q[0];
         t[1] += g * q[1];
