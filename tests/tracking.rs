@@ -6,7 +6,7 @@ mod common;
 use common::Kept;
 use gradflow::ntk::{Coverage, SampleSide, Verdict};
 use gradflow::observe::Row;
-use gradflow::scenario::{Scenario, Track, embedded};
+use gradflow::scenario::{Folder, Scenario, Source, Track, embedded};
 use gradflow::simulate::{Simulated, simulate};
 
 /// Scenarios that take longer than a few seconds here are cut short; the published ones are too large for G.
@@ -105,5 +105,22 @@ fn what_is_singular_by_structure_needs_no_gram_matrix() {
         assert!(n_grams <= 25 && run.observed.coverage.expect("tracked").n_measured == 0, "{n_grams}");
         assert_eq!(run.observed.bound.verdict, Verdict::Vacuous, "{}", run.observed.bound.reason);
         assert!(kept.rows.iter().all(|row| row.lambda_min == Some(0.0) && row.lambda_max.is_none()));
+    }
+}
+
+#[test]
+fn a_resolved_scenario_says_how_it_is_tracked_and_can_be_read_again() {
+    for (typed, written, track) in [
+        ("true", "track: Adaptive", Track::Adaptive),
+        ("Adaptive", "track: Adaptive", Track::Adaptive),
+        ("EveryEvent", "track: EveryEvent", Track::EveryEvent),
+        ("false", "track: false", Track::Off),
+    ] {
+        let scenario = Scenario::load("one-neuron", &[format!("ntk.track={typed}")]).expect("it has no faults");
+        let text = scenario.archive.text;
+        assert!(text.contains(written), "{typed}: {text}");
+        let again =
+            Scenario::from_source(Source::new("again.ron", text), &Folder::Embedded, &[]).expect("it can be read");
+        assert_eq!((scenario.plan.track, again.plan.track), (track, track), "{typed}");
     }
 }
