@@ -1,4 +1,5 @@
-//! Whole runs: the quickstart scenario alone, with λ_min followed, and per method; a stiff one per method. See README.md of this folder.
+//! Whole runs: the quickstart scenario alone, with λ_min followed, and per method; the first part of one with nM = 500, alone and with λ_min
+//! followed; a stiff one per method. See README.md of this folder.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gradflow::scenario::{Problem, Scenario};
@@ -28,8 +29,9 @@ const CROWDED: [&str; 6] = [
 
 fn runs(c: &mut Criterion) {
     bench(c, "quickstart", "flow", 1, &["ntk.track=false"]);
-    bench(c, "quickstart", "flow_and_lambda_min", 1, &["ntk.track=true"]);
-    bench(c, "quickstart", "flow_and_lambda_min_two_threads", 2, &["ntk.track=true"]);
+    bench(c, "quickstart", "flow_and_lambda_min", 1, &["ntk.track=Adaptive"]);
+    bench(c, "quickstart", "flow_and_lambda_min_at_every_event", 1, &["ntk.track=EveryEvent"]);
+    bench(c, "quickstart", "flow_and_lambda_min_two_threads", 2, &["ntk.track=Adaptive"]);
     bench(
         c,
         "quickstart",
@@ -38,6 +40,19 @@ fn runs(c: &mut Criterion) {
         &["ntk.track=false", "flow.method=BogackiShampine32", "flow.rtol=1e-6"],
     );
     bench(c, "quickstart", "flow_dop853", 1, &["ntk.track=false", "flow.method=Dop853"]);
+    let medium = [
+        "data=Ball(samples: 100, inputs: 20, outputs: 5)",
+        "network=Dense(hidden: [64, 64], bias: true)",
+        "flow.until=[Time(0.02)]",
+    ];
+    for (name, n_threads, track) in [
+        ("n100_flow", 1, "ntk.track=false"),
+        ("n100_flow_and_lambda_min", 1, "ntk.track=Adaptive"),
+        ("n100_flow_and_lambda_min_at_every_event", 1, "ntk.track=EveryEvent"),
+        ("n100_flow_and_lambda_min_two_threads", 2, "ntk.track=Adaptive"),
+    ] {
+        bench(c, "quickstart", name, n_threads, &[&medium[..], &[track]].concat());
+    }
     for method in ["Tsit5", "Auto", "Esdirk54"] {
         let method_is = format!("flow.method={method}");
         bench(c, "stiff", method, 1, &["ntk.track=false", "flow.until=[Time(150)]", &method_is]);

@@ -3,13 +3,14 @@
 //! The integrator itself is [`crate::ode::integrate()`]; what is watched is in [`crate::observe`].
 
 use crate::flow::FlowField;
+use crate::ntk::Cadence;
 use crate::observe::{Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
 use crate::ode::{
     Auto, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
     STABILITY_SHARE, StepView, Stepper, StopRule, StrideView, WrmsNorm, deferred, integrate,
 };
-use crate::scenario::{Method, Plan, Problem, Stop};
+use crate::scenario::{Method, Plan, Problem, Stop, Track};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::ops::ControlFlow;
@@ -76,7 +77,7 @@ pub fn simulate_beside(
     let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
-    let mut monitor = Monitor::new(&field, n_targets, plan.track_ntk, plan.rtol, Box::new(save_times), watch.sink)
+    let mut monitor = Monitor::new(&field, n_targets, cadence(plan.track), plan.rtol, Box::new(save_times), watch.sink)
         .interruptible(watch.interrupted);
     let mut steps = StepTimes::default();
     let mut stepper = stepper(plan, &mut field);
@@ -86,7 +87,8 @@ pub fn simulate_beside(
         let mut rules = stop_rules(&plan.until);
         integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut rules, &mut observers)
     };
-    let outcome = if n_threads > 1 && plan.track_ntk { deferred(dim, &mut monitor, run) } else { run(&mut monitor) };
+    let outcome =
+        if n_threads > 1 && plan.track.is_on() { deferred(dim, &mut monitor, run) } else { run(&mut monitor) };
     Simulated { outcome, observed: monitor.finish(), method: method_name(plan, stepper.name()), step_times: steps.0 }
 }
 
@@ -118,6 +120,14 @@ pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) 
     let mut stepper = stepper(plan, &mut field);
     integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut stop_rules(&plan.until), &mut audit);
     AuditReport { n_checked: audit.n_checked, n_missed: audit.n_missed, deepest: audit.deepest }
+}
+
+fn cadence(track: Track) -> Option<Cadence> {
+    match track {
+        Track::Adaptive => Some(Cadence::Adaptive),
+        Track::EveryEvent => Some(Cadence::EveryEvent),
+        Track::Off => None,
+    }
 }
 
 fn options(plan: &Plan) -> Options {

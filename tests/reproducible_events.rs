@@ -8,7 +8,7 @@ use common::Kept;
 use gradflow::net::Place;
 use gradflow::observe::EventRow;
 use gradflow::ode::{EventKind, Side};
-use gradflow::scenario::Scenario;
+use gradflow::scenario::{Scenario, Track};
 use gradflow::simulate::{Simulated, audit, simulate};
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ type Key = (EventKind, Place, u16, bool);
 fn load(seed: u64, rtol: f64) -> Scenario {
     let overrides = [format!("seed={seed}"), format!("flow.rtol={rtol:e}"), format!("flow.atol={:e}", 1e-2 * rtol)];
     let mut scenario = Scenario::load("quickstart", &overrides).unwrap_or_else(|error| panic!("{error}"));
-    scenario.plan.track_ntk = false;
+    scenario.plan.track = Track::Off;
     scenario
 }
 

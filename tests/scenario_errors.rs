@@ -89,7 +89,12 @@ fn a_wrong_type_says_what_was_expected_and_found() {
     expect("other", "seed: -1,", "bad.ron:6:7: seed: expected an integer of at least 0, found `-1`");
     expect("other", "seed: 1.5,", "bad.ron:6:7: seed: expected an integer of at least 0, found `1.5`");
     expect("other", "name: 3,", "bad.ron:6:7: name: expected a string in double quotes, found `3`");
-    expect("other", "ntk: (track: 1),", "bad.ron:6:14: ntk.track: expected true or false, found `1`");
+    expect("other", "ntk: (track: 1),", "bad.ron:6:14: ntk.track: expected a name, found `1`");
+    expect(
+        "other",
+        "ntk: (track: Sometimes),",
+        "bad.ron:6:14: ntk.track: unknown variant `Sometimes`, expected one of `Adaptive`, `true`, `EveryEvent`, `false`",
+    );
     expect("other", "initial: Positive(1),", "bad.ron:6:10: initial: expected 2 values, found `Positive(1)`");
     expect(
         "activation",

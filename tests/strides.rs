@@ -23,7 +23,7 @@ fn run(case: &Case, options: Options, rules: &mut [Box<dyn StopRule<FlowField>>]
     let mut field = FlowField::new(case.network.clone(), &case.data);
     let mut kept = Kept::default();
     let saves = Box::new(saves.iter().copied());
-    let mut monitor = Monitor::new(&field, case.data.n_targets(), false, options.norm.rtol, saves, &mut kept);
+    let mut monitor = Monitor::new(&field, case.data.n_targets(), None, options.norm.rtol, saves, &mut kept);
     let dim = case.theta0.len();
     let implicit = Esdirk::new(&mut field, options.norm).expect("a gradient flow has a linearisation");
     let (low, high) = (ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim), ExplicitRk::new(&TSIT5, dim));

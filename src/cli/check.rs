@@ -65,7 +65,7 @@ impl Check {
             (true, Some(_)) => "yes, but the theorem is about the squared error",
             (true, None) => "yes",
         };
-        let tracked = if scenario.plan.track_ntk { "" } else { " (not tracked)" };
+        let tracked = if scenario.plan.track.is_on() { "" } else { " (not tracked)" };
         writeln!(out, "{}: no faults", problem.name)?;
         writeln!(out, "  parameters P          {formula} = {}", sizes.parameters)?;
         writeln!(out, "  targets nM            {}", sizes.targets)?;

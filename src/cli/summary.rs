@@ -1,6 +1,6 @@
 //! The short summary of a run for people.
 
-use gradflow::record::{BoundSummary, EventSummary, IdentitySummary, Status, Summary, WorkSummary};
+use gradflow::record::{BoundSummary, EventSummary, IdentitySummary, Status, Summary, TrackingSummary, WorkSummary};
 use gradflow::report::significant as number;
 use std::io::{self, Write};
 use std::path::Path;
@@ -33,10 +33,13 @@ pub(super) fn write(out: &mut impl Write, summary: &Summary, folder: &Path) -> i
             line(
                 out,
                 "lambda_0",
-                &format!("{value} at t = {t}{at}, known to about {resolution}; rank {} of {}", l.rank, s.targets),
+                &format!("{value} at t = {t}{at}, known to about {resolution}; {}", l.rank_of(s.targets)),
             )?;
         }
         None => line(out, "lambda_0", "not tracked")?,
+    }
+    if let Some(tracking) = &s.tracking {
+        line(out, "lambda_min", &tracking_line(tracking))?;
     }
     if let Some(bound) = &s.bound {
         bounds(out, bound)?;
@@ -100,6 +103,20 @@ fn events_line(events: &EventSummary) -> String {
         n => text += &format!("; {n} instants with several"),
     }
     text
+}
+
+/// What is certified about λ_min, and what rests on estimates.
+fn tracking_line(tracking: &TrackingSummary) -> String {
+    let TrackingSummary { measured, skipped, skipped_above, .. } = tracking;
+    let rest = "between these an estimate says where to look";
+    match skipped {
+        _ if *measured == 0 => "zero by structure; nothing was measured".to_owned(),
+        0 => format!("measured at all {measured} ends of steps and sides of events; {rest}"),
+        _ => format!(
+            "measured at {measured} ends of steps and sides of events, certified to be at least {} at the {skipped} others; {rest}",
+            number(*skipped_above)
+        ),
+    }
 }
 
 fn bounds(out: &mut impl Write, bound: &BoundSummary) -> io::Result<()> {

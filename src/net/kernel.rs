@@ -20,17 +20,17 @@ use faer::{Accum, MatMut, MatRef, Par};
 #[derive(Debug, Clone, Default)]
 pub struct Probes {
     /// Sample of each probe.
-    samples: Vec<usize>,
+    pub(super) samples: Vec<usize>,
     /// Unit of each probe in its own layer, for probes of switches.
     units: Vec<usize>,
     /// Probes of switches, layer by layer and there by sample.
     by_sample: Vec<usize>,
     /// For each layer (from 0), the first probe that reaches it.
-    first: Vec<usize>,
+    pub(super) first: Vec<usize>,
     /// For each layer, the seeds of probes `first..`, one column each (width × count).
-    seeds: Vec<Vec<f64>>,
+    pub(super) seeds: Vec<Vec<f64>>,
     /// For each layer, ∂probe/∂(learned slope behind it) of probes `first[l+1]..`; empty without learned slopes.
-    learned: Vec<Vec<f64>>,
+    pub(super) learned: Vec<Vec<f64>>,
     /// For each layer, ∂probe/∂a of probes `first[l+1]..` at the hidden layer behind it; for probes of switches only.
     at_activations: Vec<Vec<f64>>,
     scratch: PullBack,
@@ -191,7 +191,7 @@ impl Probes {
     }
 
     /// The gradient of each probe that reaches layer `l` by that layer's weights and biases, one column each.
-    fn rows(&self, batch: &Batch, forward: &Forward, l: usize, out: &mut Vec<f64>) {
+    pub(super) fn rows(&self, batch: &Batch, forward: &Forward, l: usize, out: &mut Vec<f64>) {
         let layer = &batch.network().layers()[l];
         out.resize(layer.n_parameters() * (self.len() - self.first[l]), 0.0);
         let seeds = self.seeds[l].chunks_exact(layer.width());
@@ -244,6 +244,8 @@ impl KernelScratch {
 }
 
 /// out[p, q] = ⟨∇p, ∇q⟩ for all probes p of `a` (rows) and q of `b` (columns); column-major, `a.len()` × `b.len()`.
+///
+/// Of a set of probes with itself (the same reference twice) only the lower triangle is computed, and mirrored.
 pub fn cross_gram(
     batch: &Batch,
     forward: &Forward,
@@ -253,6 +255,9 @@ pub fn cross_gram(
     out: &mut Vec<f64>,
 ) {
     let (rows, n) = (a.len(), batch.n_samples());
+    let is_symmetric = std::ptr::eq(a, b);
+    let computed = if is_symmetric { BlockStructure::TriangularLower } else { BlockStructure::Rectangular };
+    let whole = BlockStructure::Rectangular;
     out.clear();
     out.resize(rows * b.len(), 0.0);
     scratch.refresh(batch, forward, a.depth().min(b.depth()));
@@ -266,7 +271,7 @@ pub fn cross_gram(
             let size = layer.n_parameters();
             a.rows(batch, forward, l, &mut own_rows[l]);
             let left = MatRef::from_column_major_slice(&own_rows[l][..], size, n_a);
-            let right = if std::ptr::eq(a, b) {
+            let right = if is_symmetric {
                 left
             } else {
                 b.rows(batch, forward, l, other_rows);
@@ -274,19 +279,15 @@ pub fn cross_gram(
             };
             let target = MatMut::from_column_major_slice_mut(&mut out[..], rows, b.len());
             let target = target.submatrix_mut(a.first[l], b.first[l], n_a, n_b);
-            matmul(target, Accum::Add, left.transpose(), right, 1.0, Par::Seq);
+            triangular::matmul(target, computed, Accum::Add, left.transpose(), whole, right, whole, 1.0, Par::Seq);
             continue;
         }
         let kernel = &kernels[l][..];
         products.resize(n_a * n_b, 0.0);
-        matmul(
-            MatMut::from_column_major_slice_mut(&mut products[..n_a * n_b], n_a, n_b),
-            Accum::Replace,
-            MatRef::from_column_major_slice(&a.seeds[l][..], layer.n_out, n_a).transpose(),
-            MatRef::from_column_major_slice(&b.seeds[l][..], layer.n_out, n_b),
-            1.0,
-            Par::Seq,
-        );
+        let target = MatMut::from_column_major_slice_mut(&mut products[..n_a * n_b], n_a, n_b);
+        let left = MatRef::from_column_major_slice(&a.seeds[l][..], layer.n_out, n_a).transpose();
+        let right = MatRef::from_column_major_slice(&b.seeds[l][..], layer.n_out, n_b);
+        triangular::matmul(target, computed, Accum::Replace, left, whole, right, whole, 1.0, Par::Seq);
         let samples = &a.samples[a.first[l]..];
         vectorised!({
             let mut sample = None;
@@ -299,12 +300,31 @@ pub fn cross_gram(
                     spread.clear();
                     spread.extend(samples.iter().map(|&s| kernel[s]));
                 }
-                let target = &mut out[q * rows + a.first[l]..(q + 1) * rows];
-                target.iter_mut().zip(column).zip(&*spread).for_each(|((t, product), kernel)| *t += product * kernel);
+                let from = if is_symmetric { k } else { 0 };
+                let target = &mut out[q * rows + a.first[l] + from..(q + 1) * rows];
+                let terms = column[from..].iter().zip(&spread[from..]);
+                target.iter_mut().zip(terms).for_each(|(t, (product, kernel))| *t += product * kernel);
             }
         });
     }
     add_learned(a, b, (rows, rows), out);
+    if is_symmetric {
+        mirror(out, rows);
+    }
+}
+
+/// Copies the lower triangle of an n × n matrix over the upper one, tile by tile so that columns stay in cache.
+fn mirror(matrix: &mut [f64], n: usize) {
+    const TILE: usize = 16;
+    for first in (0..n).step_by(TILE) {
+        for top in (first..n).step_by(TILE) {
+            for column in first..(first + TILE).min(n) {
+                for row in top.max(column + 1)..(top + TILE).min(n) {
+                    matrix[row * n + column] = matrix[column * n + row];
+                }
+            }
+        }
+    }
 }
 
 /// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`cross_gram`] of the probes with themselves, but only the lower triangle, in columns

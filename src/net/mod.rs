@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod architecture;
 pub mod conserved;
+pub mod displacement;
 pub mod init;
 pub mod kernel;
 pub mod layer;
@@ -15,6 +16,7 @@ pub mod tensor;
 pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
 pub use architecture::ArchitectureError;
 pub use conserved::{Conserved, Law, NoLaw, laws, no_law};
+pub use displacement::JacobianMark;
 pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, gradient_rates, switch_gram};
 pub use layer::{Bias, Layer};
 pub use network::{Composer, Features, LayerPlan, Network, Place};

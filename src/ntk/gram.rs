@@ -5,7 +5,7 @@
 
 use super::lanczos::Extremes;
 use crate::flow::FlowField;
-use crate::net::{KernelScratch, Probes, cross_gram};
+use crate::net::{JacobianMark, KernelScratch, Probes, cross_gram};
 use faer::{Mat, MatRef};
 
 /// Computes Gram matrices and, on demand, Jacobians.
@@ -22,7 +22,19 @@ impl GramEvaluator {
     /// G_s at the field's last evaluation: (n_u·M) × (n_u·M) for n_u distinct inputs, rows sample by sample; and
     /// warm starts for its extreme eigenvalues.
     pub fn gram(&mut self, field: &FlowField) -> (MatRef<'_, f64>, &mut Extremes) {
-        self.probe(field);
+        self.visit(field);
+        self.gram_here(field)
+    }
+
+    /// The seeds of all outputs at the field's last evaluation: what the methods below start from.
+    pub fn visit(&mut self, field: &FlowField) {
+        let (batch, (theta, forward)) = (field.batch(), field.forward());
+        field.effective_slopes(&mut self.slopes);
+        self.probes.outputs(batch, theta, forward, &self.slopes);
+    }
+
+    /// [`gram`](Self::gram) where the field's last evaluation has been visited.
+    pub fn gram_here(&mut self, field: &FlowField) -> (MatRef<'_, f64>, &mut Extremes) {
         let (batch, (_, forward)) = (field.batch(), field.forward());
         cross_gram(batch, forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
         let size = batch.n_outputs();
@@ -38,17 +50,20 @@ impl GramEvaluator {
         (MatRef::from_column_major_slice(&self.gram[..], size, size), &mut self.extremes)
     }
 
-    /// JᵀJ (P × P) at the field's last evaluation: the same non-zero spectrum in a smaller matrix where P < nM.
+    /// JᵀJ (P × P) at the point visited: the same non-zero spectrum in a smaller matrix where P < nM.
     pub fn parameter_gram(&mut self, field: &FlowField) -> Mat<f64> {
-        self.probe(field);
         let jacobian = self.jacobian_transposed(field);
         &jacobian * jacobian.transpose()
     }
 
-    fn probe(&mut self, field: &FlowField) {
-        let (batch, (theta, forward)) = (field.batch(), field.forward());
-        field.effective_slopes(&mut self.slopes);
-        self.probes.outputs(batch, theta, forward, &self.slopes);
+    /// Remembers the point visited.
+    pub fn mark(&self, field: &FlowField, mark: &mut JacobianMark) {
+        mark.set(field.batch(), field.forward().1, &self.probes);
+    }
+
+    /// A bound on ‖J − J₀‖₂ from above, with J at the point visited and J₀ at `mark`. Rows are not weighted: inputs have to be distinct.
+    pub fn distance(&self, field: &FlowField, mark: &mut JacobianMark) -> f64 {
+        mark.distance(field.batch(), field.forward().1, &self.probes)
     }
 
     /// The entries of the last Gram matrix, column-major.
@@ -56,7 +71,7 @@ impl GramEvaluator {
         &self.gram
     }
 
-    /// Jᵀ (P × n_u·M), columns weighted as in [`gram`](Self::gram), at the point of the last call of it.
+    /// Jᵀ (P × n_u·M), columns weighted as in [`gram`](Self::gram), at the point visited.
     pub fn jacobian_transposed(&self, field: &FlowField) -> Mat<f64> {
         let (batch, data) = (field.batch(), field.data());
         let mut jacobian = Mat::zeros(batch.network().n_parameters(), batch.n_outputs());

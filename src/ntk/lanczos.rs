@@ -23,10 +23,30 @@ const NEARBY: f64 = 0.9;
 /// least this part of it.
 const MARGIN: f64 = 3.0;
 const CLOSEST: f64 = 1e-6;
+/// Most steps towards the lowest eigenvector of a new matrix, and how far the Rayleigh quotient may then be above λ_min, relatively, by
+/// what its residual says.
+const MOST_TURNS: usize = 4;
+const CLOSE: f64 = 1e-4;
+/// A quotient is visibly above λ_min from this part of it on; what is learnt from it is kept to this part at the next.
+const VISIBLE: f64 = 1e-8;
+const FORGET: f64 = 0.7;
+/// Gap to the next eigenvalue that is expected at first, as part of λ_min.
+const GAP: f64 = 0.1;
 /// Loosest relative convergence of an inverse.
 const LOOSEST: f64 = 1e-6;
 /// Share of a fixed pseudo-random vector in a warm start, so that no eigenvector is ever missing from it.
 const BLEND: f64 = 1e-3;
+
+/// Both ends of a spectrum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ends {
+    /// λ_min.
+    pub low: f64,
+    /// λ_max, not certified.
+    pub high: f64,
+    /// A Cholesky factor shows that no eigenvalue is below this.
+    pub above: f64,
+}
 
 /// Warm starts for both ends of the spectrum.
 #[derive(Debug, Clone, Default)]
@@ -45,10 +65,10 @@ pub struct Extremes {
 }
 
 impl Extremes {
-    /// (λ_min, λ_max) of `gram`, λ_min certified; or `None` when it is not positive definite enough, or the iteration did not convince.
+    /// Both ends of the spectrum of `gram`; or `None` when it is not positive definite enough, or the iteration did not convince.
     ///
     /// Where it is already certified that λ_min is above `known_minimum`, the value itself is not certified once more.
-    pub fn of(&mut self, gram: MatRef<'_, f64>, known_minimum: f64) -> Option<(f64, f64)> {
+    pub fn of(&mut self, gram: MatRef<'_, f64>, known_minimum: f64) -> Option<Ends> {
         let n = gram.nrows();
         blend(&mut self.highest, n);
         // By symmetry, products with rows are products with columns, which are contiguous.
@@ -67,6 +87,7 @@ impl Extremes {
         let high = largest(&self.highest, |_| CONVERGED.1, product)?;
         self.highest = product(&product(&self.highest));
 
+        self.follow(product);
         let guess = self.just_below(product);
         blend(&mut self.lowest, n);
         // Just below the spectrum the inverse is dominated by the eigenvector wanted, so that few iterations do.
@@ -77,20 +98,66 @@ impl Extremes {
         let converged = |inverse: f64| (CONVERGED.0 * (1.0 + shift * inverse)).min(LOOSEST);
         let inverse = largest(&self.lowest, converged, |x| inverse_step(&self.near, x))?;
         let low = shift + 1.0 / inverse;
+        let mut above = shift;
         if shift > known_minimum {
             // The factor at hand certifies that no eigenvalue is below the shift.
             self.lowest = inverse_step(&self.near, &self.lowest);
         } else {
             // The eigenvalue itself is only known to ε·‖G‖, so the nudge cannot be smaller than that.
             let nudge = (CERTIFIED * low).max(8.0 * f64::EPSILON * high);
-            self.below.factor(gram, -(low - nudge)).ok()?;
+            above = low - nudge;
+            self.below.factor(gram, -above).ok()?;
             self.lowest = inverse_step(&self.below, &self.lowest);
         }
         self.last_low = low;
-        if self.residual_squared > 0.0 {
-            self.per_residual = (self.rayleigh - low).max(0.0) / self.residual_squared;
+        self.learn(low);
+        Some(Ends { low, high, above })
+    }
+
+    /// Learns from a quotient that was above λ_min, by more than rounding, how far that is for its residual. To expect too much costs
+    /// little, too little a factor in vain: larger values are forgotten slowly.
+    fn learn(&mut self, low: f64) {
+        let above = self.rayleigh - low;
+        if self.residual_squared > 0.0 && above > VISIBLE * low {
+            self.per_residual = (above / self.residual_squared).max(FORGET * self.per_residual);
+        } else if self.per_residual <= 0.0 {
+            self.per_residual = 1.0 / (GAP * low);
         }
-        Some((low, high))
+    }
+
+    /// Turns the previous vector towards the lowest eigenvector of the new matrix, where that is far away: each step minimises the Rayleigh
+    /// quotient over the vector and its residual, which the factor at hand of the previous matrix preconditions (Davidson 1975).
+    fn follow(&mut self, product: impl Fn(&[f64]) -> Vec<f64>) {
+        let length = norm(&self.lowest);
+        let is_usable = self.lowest.len() == self.near.size() && length.is_finite() && length > 0.0;
+        if !is_usable || self.per_residual <= 0.0 {
+            return;
+        }
+        let mut v: Vec<f64> = self.lowest.iter().map(|x| x / length).collect();
+        let mut image = product(&v);
+        for _ in 0..MOST_TURNS {
+            let rayleigh = dot(&v, &image);
+            let mut turn: Vec<f64> = image.iter().zip(&v).map(|(g, x)| g - rayleigh * x).collect();
+            if self.per_residual * dot(&turn, &turn) <= CLOSE * rayleigh {
+                break;
+            }
+            self.near.solve(&mut turn);
+            let along = dot(&turn, &v);
+            turn.iter_mut().zip(&v).for_each(|(w, x)| *w -= along * x);
+            let length = norm(&turn);
+            if length.is_nan() || length <= 0.0 {
+                break;
+            }
+            turn.iter_mut().for_each(|w| *w /= length);
+            let turned = product(&turn);
+            // The lower eigenvector of the 2 × 2 matrix on the span, by the angle that makes it diagonal.
+            let angle = 0.5 * (2.0 * dot(&turn, &image)).atan2(rayleigh - dot(&turn, &turned));
+            let (share, rest) = (-angle.sin(), angle.cos());
+            let combine = |x: &mut [f64], y: &[f64]| x.iter_mut().zip(y).for_each(|(x, y)| *x = share * *x + rest * y);
+            combine(&mut v, &turn);
+            combine(&mut image, &turned);
+        }
+        self.lowest = v;
     }
 
     /// A shift that is probably below λ_min, and closer to it than to the next eigenvalue; negative without any guess.
@@ -321,12 +388,13 @@ mod tests {
                 for round in 0..3 {
                     let gram = matrix(n, condition, 0.1 * f64::from(round) * 1e-2);
                     let all = gram.self_adjoint_eigenvalues(Side::Lower).expect("finite");
-                    let Some((low, high)) = extremes.of(gram.as_ref(), f64::INFINITY) else {
+                    let Some(Ends { low, high, above }) = extremes.of(gram.as_ref(), f64::INFINITY) else {
                         panic!("no certificate for n = {n}, condition {condition}");
                     };
                     // Eigenvalues of either method are exact for a matrix within a few n·ε of this one.
                     let tol = 10.0 * n as f64 * f64::EPSILON * all[n - 1] + CERTIFIED * low;
                     assert!((low - all[0]).abs() < tol, "n = {n}: λ_min {low} against {}", all[0]);
+                    assert!(above <= low && (above - all[0]) < tol, "n = {n}: above {above}, λ_min {}", all[0]);
                     assert!((high - all[n - 1]).abs() < tol + CERTIFIED * high, "n = {n}: λ_max {high}");
                 }
             }
@@ -357,7 +425,7 @@ mod tests {
         let gram = Mat::from_fn(n, n, |i, j| if i == j { 1.0 + i as f64 } else { 0.0 });
         let mut extremes = Extremes { lowest: vec![0.0; n], ..Extremes::default() };
         extremes.lowest[5] = 1.0;
-        if let Some((low, _)) = extremes.of(gram.as_ref(), f64::INFINITY) {
+        if let Some(Ends { low, .. }) = extremes.of(gram.as_ref(), f64::INFINITY) {
             assert!((low - 1.0).abs() < 1e-9, "{low}");
         }
     }

@@ -3,6 +3,7 @@
 pub mod bound;
 pub mod gram;
 pub mod lanczos;
+pub mod reference;
 pub mod spectrum;
 pub mod track;
 
@@ -10,4 +11,4 @@ pub use bound::{BoundCheck, BoundReport, Verdict};
 pub use gram::GramEvaluator;
 pub use lanczos::{Ritz, ends};
 pub use spectrum::{Spectrum, SpectrumError, ZeroReason};
-pub use track::{Lambda0, Sample, SampleSide, Tracker};
+pub use track::{Cadence, Coverage, Lambda0, Reading, Sample, SampleSide, Tracker};

@@ -4,6 +4,7 @@
 //! computed as σ_min(J)² instead, which resolves down to about (ε‖J‖)². Below that nothing is claimed.
 
 use super::gram::GramEvaluator;
+use super::lanczos::Ends;
 use crate::flow::FlowField;
 use faer::{MatRef, Side};
 use thiserror::Error;
@@ -42,6 +43,8 @@ pub struct SpectrumError;
 pub struct Spectrum {
     /// λ_min(G) ≥ 0.
     pub lambda_min: f64,
+    /// λ_min is not below this, by a Cholesky factor or by the error of the eigenvalues; at least 0.
+    pub lower: f64,
     /// λ_max(G).
     pub lambda_max: f64,
     /// λ_min is known up to about this.
@@ -82,21 +85,37 @@ pub fn spectrum(
     thorough: bool,
     known_minimum: f64,
 ) -> Result<Spectrum, SpectrumError> {
+    grams.visit(field);
+    spectrum_here(field, n_targets, grams, thorough, known_minimum)
+}
+
+/// [`spectrum`] where `grams` has [visited](GramEvaluator::visit) the field's last evaluation.
+///
+/// # Errors
+/// When an iteration fails, which needs non-finite entries.
+pub fn spectrum_here(
+    field: &FlowField,
+    n_targets: usize,
+    grams: &mut GramEvaluator,
+    thorough: bool,
+    known_minimum: f64,
+) -> Result<Spectrum, SpectrumError> {
     let zero = structural_zero(field, n_targets);
     if zero == Some(ZeroReason::TooFewParameters) {
         return singular(grams.parameter_gram(field).as_ref(), n_targets);
     }
-    let (gram, extremes) = grams.gram(field);
+    let (gram, extremes) = grams.gram_here(field);
     // Only values far above rounding are certified; the others want the whole spectrum for their rank anyway.
     if gram.nrows() >= LANCZOS_FROM
         && zero.is_none()
-        && let Some((lowest, highest)) =
-            extremes.of(gram, known_minimum).filter(|(low, high)| *low > CERTIFY_ABOVE * high)
+        && let Some(Ends { low, high, above }) =
+            extremes.of(gram, known_minimum).filter(|ends| ends.low > CERTIFY_ABOVE * ends.high)
     {
-        let resolution = f64::EPSILON * n_targets as f64 * highest;
+        let resolution = f64::EPSILON * n_targets as f64 * high;
         return Ok(Spectrum {
-            lambda_min: lowest,
-            lambda_max: highest,
+            lambda_min: low,
+            lower: (above - resolution).max(0.0),
+            lambda_max: high,
             resolution,
             rank: n_targets,
             rank_is_clear: true,
@@ -111,7 +130,9 @@ pub fn spectrum(
     if lowest > SINGULAR_VALUES_BELOW * highest || !thorough {
         let rank = eigenvalues.iter().filter(|&&l| l > resolution).count();
         let lambda_min = if lowest > resolution { lowest } else { 0.0 };
-        return Ok(Spectrum { lambda_min, lambda_max: highest, resolution, rank, rank_is_clear: rank == n_targets });
+        let lower = (lambda_min - resolution).max(0.0);
+        let rank_is_clear = rank == n_targets;
+        return Ok(Spectrum { lambda_min, lower, lambda_max: highest, resolution, rank, rank_is_clear });
     }
     by_singular_values(grams.jacobian_transposed(field).as_ref(), highest)
 }
@@ -121,7 +142,7 @@ fn singular(matrix: MatRef<'_, f64>, n_targets: usize) -> Result<Spectrum, Spect
     let eigenvalues = matrix.self_adjoint_eigenvalues(Side::Lower).map_err(|_| SpectrumError)?;
     let highest = eigenvalues[eigenvalues.len() - 1].max(0.0);
     let rank = eigenvalues.iter().filter(|&&l| l > f64::EPSILON * n_targets as f64 * highest).count();
-    Ok(Spectrum { lambda_min: 0.0, lambda_max: highest, resolution: 0.0, rank, rank_is_clear: true })
+    Ok(Spectrum { lambda_min: 0.0, lower: 0.0, lambda_max: highest, resolution: 0.0, rank, rank_is_clear: true })
 }
 
 fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spectrum, SpectrumError> {
@@ -134,5 +155,6 @@ fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spec
     let rank_is_clear = rank == 0 || sigma[rank - 1] > CLEAR_GAP * rounding;
     let resolution = if rank == sigma.len() { 2.0 * smallest * rounding } else { rounding * rounding };
     let lambda_min = if rank == sigma.len() { smallest * smallest } else { 0.0 };
-    Ok(Spectrum { lambda_min, lambda_max, resolution, rank, rank_is_clear })
+    let lower = (lambda_min - resolution).max(0.0);
+    Ok(Spectrum { lambda_min, lower, lambda_max, resolution, rank, rank_is_clear })
 }

@@ -1,17 +1,20 @@
 //! λ_min(G(t)) along the flow and λ₀, its minimum over *continuous* time.
 //!
-//! λ_min is sampled at both ends of every step, which includes both one-sided limits at events, and is continuous inside a step.
+//! λ_min is sampled at both ends of every step, which includes both one-sided limits at events, and is continuous inside a step. With
+//! [`Cadence::Adaptive`] a sample is left out where the [`Reference`] shows that it can neither lower λ₀ nor move ∫λ_min by much.
+//!
 //! λ_min is a concave function of G: on the straight line between two Gram matrices it is nowhere below its lower end. Only the sag of
 //! the path of G below that line can make it fall (Weyl's inequality); where an estimate of the sag leaves room for a new minimum,
 //! the step is looked into on its dense output, and a minimum inside is followed until it is stable.
 
 use super::gram::GramEvaluator;
-use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum, structural_zero};
+use super::reference::{Enclosure, Reference, integrals};
+use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum_here, structural_zero};
 use crate::flow::FlowField;
 use crate::ode::{DenseOutput, Mode, PiecewiseField};
 use crate::vector::{distance_squared, dot, vectorised};
 
-/// Up to this size G is always sampled in the middle of a step as well: it costs next to nothing.
+/// Up to this size no sample is left out, and G is always sampled in the middle of a step as well: it costs next to nothing.
 const ALWAYS_MIDDLE: usize = 16;
 
 /// How far G may stray from the chord of a step, in units of ‖ΔG‖²/‖G‖: G is a polynomial in θ, so that its second-order part over
@@ -29,6 +32,28 @@ const NEXT_TO_BEST: f64 = 1e-2;
 
 /// Golden section.
 const GOLDEN: f64 = 0.381_966_011_250_105_1;
+
+/// Share of ∫λ_min by which samples left out may lower it.
+const INTEGRAL_SHARE: f64 = 0.1;
+
+/// Which samples are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cadence {
+    /// Those that could lower λ₀ or would move ∫λ_min; the others are certified not to, up to the same estimate inside steps.
+    Adaptive,
+    /// All: both sides of every event and the end of every step.
+    EveryEvent,
+}
+
+impl Cadence {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::EveryEvent => "every-event",
+        }
+    }
+}
 
 /// Where a sample of λ_min belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +86,36 @@ pub struct Sample {
     pub spectrum: Spectrum,
 }
 
+/// What is known at an instant: both values where λ_min was measured, neither where it was left out, λ_min alone where it is zero by structure.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Reading {
+    /// λ_min(G).
+    pub lambda_min: Option<f64>,
+    /// λ_max(G).
+    pub lambda_max: Option<f64>,
+}
+
+impl From<&Sample> for Reading {
+    fn from(sample: &Sample) -> Self {
+        Self { lambda_min: Some(sample.spectrum.lambda_min), lambda_max: Some(sample.spectrum.lambda_max) }
+    }
+}
+
+/// How the ends of steps and the sides of events were covered. Sides that share one value count once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Coverage {
+    /// What was asked for.
+    pub cadence: Cadence,
+    /// Samples taken.
+    pub n_measured: u64,
+    /// Samples left out.
+    pub n_skipped: u64,
+    /// Certified lower bound on λ_min at all that were left out; none was, without it.
+    pub skipped_above: Option<f64>,
+    /// ∫λ_min may be higher by this than the value that is used, because of them.
+    pub integral_room: f64,
+}
+
 /// The minimum of λ_min over the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lambda0 {
@@ -74,8 +129,10 @@ pub struct Lambda0 {
     pub resolution: f64,
     /// Whether λ₀ is positive beyond doubt.
     pub is_resolved: bool,
-    /// Numerical rank of G there.
+    /// Numerical rank of G there; a bound on it where `rank_is_measured` is not.
     pub rank: usize,
+    /// Whether the rank is that of a spectrum; not where λ_min = 0 by structure was all that was asked for.
+    pub rank_is_measured: bool,
     /// Whether that rank is clear.
     pub rank_is_clear: bool,
     /// nM.
@@ -93,7 +150,8 @@ pub struct Tracker {
     grams: GramEvaluator,
     n_targets: usize,
     structural_zero: Option<ZeroReason>,
-    previous: Option<Sample>,
+    reference: Reference,
+    previous: Option<Previous>,
     previous_gram: Vec<f64>,
     lambda0: Option<Lambda0>,
     integral: f64,
@@ -104,12 +162,26 @@ pub struct Tracker {
     pub n_grams: u64,
     /// Eigenvalue or singular value decompositions.
     pub n_eigen_solves: u64,
+    /// Samples taken and left out.
+    pub coverage: Coverage,
+}
+
+/// The end of the last step, or the far side of the last event.
+#[derive(Debug, Clone, Copy)]
+enum Previous {
+    /// It is the reference, if there is one.
+    Measured(Sample),
+    /// Left out, with J this far from the reference.
+    Skipped { t: f64, distance: f64 },
 }
 
 impl Tracker {
     /// A tracker for the flow `field`; `n_targets` is nM over all samples.
-    pub fn new(field: &FlowField, n_targets: usize) -> Self {
+    pub fn new(field: &FlowField, n_targets: usize, cadence: Cadence) -> Self {
+        let coverage = Coverage { cadence, n_measured: 0, n_skipped: 0, skipped_above: None, integral_room: 0.0 };
         Self {
+            coverage,
+            reference: Reference::default(),
             inner: field.clone(),
             grams: GramEvaluator::default(),
             n_targets,
@@ -140,17 +212,23 @@ impl Tracker {
     ///
     /// # Errors
     /// When the eigenvalues cannot be computed.
-    pub fn begin(&mut self, t: f64, field: &FlowField, side: SampleSide) -> Result<Sample, SpectrumError> {
-        let sample = Sample { t, spectrum: self.measure(field)? };
-        self.keep_gram();
-        self.consider(&sample, side);
-        self.previous = Some(sample);
-        Ok(sample)
+    pub fn begin(&mut self, t: f64, field: &FlowField, side: SampleSide) -> Result<Reading, SpectrumError> {
+        if let Some(zero) = self.known_zero(t, side) {
+            return Ok(zero);
+        }
+        self.grams.visit(field);
+        if let Some(left_out) = self.skip_begin(t, field) {
+            return Ok(left_out);
+        }
+        Ok(Reading::from(&self.take(t, field, side)?))
     }
 
-    /// Goes on from an event at which G is continuous, as when slides do nothing but end: the sample before it is also the one after.
-    pub fn carry_on(&mut self) -> Option<Sample> {
-        self.previous
+    /// Goes on from an event at which G is continuous, as when slides do nothing but end: what is known before it holds after it.
+    pub fn carry_on(&self) -> Reading {
+        match &self.previous {
+            Some(Previous::Measured(sample)) => sample.into(),
+            _ => Reading { lambda_min: self.is_zero_throughout().then_some(0.0), lambda_max: None },
+        }
     }
 
     /// Samples the end of a step in `mode` and looks between its ends where λ_min could be lower. `field` stands at the end.
@@ -164,16 +242,136 @@ impl Tracker {
         mode: &Mode,
         dense: &dyn DenseOutput,
         side: SampleSide,
-    ) -> Result<Sample, SpectrumError> {
-        let sample = Sample { t, spectrum: self.measure(field)? };
-        let sag = self.sag_of_gram();
-        self.keep_gram();
-        self.consider(&sample, side);
-        if let Some(previous) = self.previous {
+    ) -> Result<Reading, SpectrumError> {
+        if let Some(zero) = self.known_zero(t, side) {
+            return Ok(zero);
+        }
+        self.grams.visit(field);
+        if let Some(left_out) = self.skip_step(t, field) {
+            return Ok(left_out);
+        }
+        let previous = match self.previous {
+            // A step that has to be looked into needs both of its ends.
+            Some(Previous::Skipped { t, .. }) => {
+                let start = self.inside(t, mode, dense)?;
+                self.keep_gram();
+                self.grams.visit(field);
+                Some(start)
+            }
+            Some(Previous::Measured(sample)) => Some(sample),
+            None => None,
+        };
+        let before = std::mem::take(&mut self.previous_gram);
+        let sample = self.take(t, field, side)?;
+        let sag = sag_of_gram(self.grams.last(), &before);
+        if let Some(previous) = previous {
             self.between(&previous, &sample, sag, mode, dense)?;
         }
-        self.previous = Some(sample);
+        Ok(Reading::from(&sample))
+    }
+
+    /// What is known at a time at which nothing is tracked but somebody asks; `field` stands there.
+    ///
+    /// # Errors
+    /// When the eigenvalues cannot be computed.
+    pub fn look(&mut self, t: f64, field: &FlowField) -> Result<Reading, SpectrumError> {
+        if self.is_zero_throughout() {
+            return Ok(Reading { lambda_min: Some(0.0), lambda_max: None });
+        }
+        self.grams.visit(field);
+        Ok(Reading::from(&Sample { t, spectrum: self.measure(field)? }))
+    }
+
+    /// Measures at the point visited.
+    fn take(&mut self, t: f64, field: &FlowField, side: SampleSide) -> Result<Sample, SpectrumError> {
+        let sample = Sample { t, spectrum: self.measure(field)? };
+        self.coverage.n_measured += 1;
+        self.keep_gram();
+        if self.may_skip() {
+            let n = field.batch().n_outputs();
+            let trace = self.grams.last().iter().step_by(n + 1).sum();
+            self.reference.set(field, &self.grams, &sample.spectrum, trace);
+        }
+        self.consider(&sample, side);
+        self.previous = Some(Previous::Measured(sample));
         Ok(sample)
+    }
+
+    fn may_skip(&self) -> bool {
+        self.coverage.cadence == Cadence::Adaptive && self.n_targets > ALWAYS_MIDDLE && self.structural_zero.is_none()
+    }
+
+    /// Whether λ_min is zero by structure and nobody wants to know more of the spectrum.
+    fn is_zero_throughout(&self) -> bool {
+        self.coverage.cadence == Cadence::Adaptive && self.structural_zero.is_some()
+    }
+
+    /// λ_min = 0 without a look where that is known.
+    fn known_zero(&mut self, t: f64, side: SampleSide) -> Option<Reading> {
+        if !self.is_zero_throughout() {
+            return None;
+        }
+        self.lambda0.get_or_insert(Lambda0 {
+            value: 0.0,
+            t,
+            side,
+            resolution: 0.0,
+            is_resolved: false,
+            // Of a rank that is not looked at this much is known.
+            rank: self.inner.batch().n_outputs().min(self.inner.dim()),
+            rank_is_measured: false,
+            rank_is_clear: true,
+            n_targets: self.n_targets,
+            touches_zero: false,
+            structural_zero: self.structural_zero,
+        });
+        self.leave_out(0.0);
+        Some(Reading { lambda_min: Some(0.0), lambda_max: None })
+    }
+
+    /// Leaves the point visited out where it cannot be lower than λ₀ and σ_min is known closely.
+    fn skip_begin(&mut self, t: f64, field: &FlowField) -> Option<Reading> {
+        if !self.may_skip() {
+            return None;
+        }
+        let distance = self.reference.distance(field, &self.grams);
+        let here = self.reference.enclosure(distance);
+        let is_certain = here.lowest() >= self.best() && here.width() <= INTEGRAL_SHARE * here.lowest();
+        is_certain.then(|| self.skip(t, distance, here))
+    }
+
+    /// Leaves the end of a step out, which is the point visited, where λ_min cannot have been lower than λ₀ since its start; ∫λ_min then
+    /// takes the lower bound.
+    fn skip_step(&mut self, t: f64, field: &FlowField) -> Option<Reading> {
+        if !self.may_skip() {
+            return None;
+        }
+        let (t_start, from) = match self.previous? {
+            Previous::Measured(sample) => (sample.t, 0.0),
+            Previous::Skipped { t, distance } => (t, distance),
+        };
+        let distance = self.reference.distance(field, &self.grams);
+        let sag = self.reference.sag((from, distance));
+        let (a, b) = (self.reference.enclosure(from + sag), self.reference.enclosure(distance + sag));
+        let (lower, upper) = integrals(t - t_start, a, b);
+        let room = self.coverage.integral_room + (upper - lower);
+        let is_certain = a.lowest().min(b.lowest()) >= self.best() && room <= INTEGRAL_SHARE * (self.integral + lower);
+        is_certain.then(|| {
+            self.integral += lower;
+            self.coverage.integral_room = room;
+            self.skip(t, distance, self.reference.enclosure(distance))
+        })
+    }
+
+    fn skip(&mut self, t: f64, distance: f64, here: Enclosure) -> Reading {
+        self.leave_out(here.lowest());
+        self.previous = Some(Previous::Skipped { t, distance });
+        Reading::default()
+    }
+
+    fn leave_out(&mut self, lowest: f64) {
+        self.coverage.n_skipped += 1;
+        self.coverage.skipped_above = Some(self.coverage.skipped_above.map_or(lowest, |l| l.min(lowest)));
     }
 
     fn between(
@@ -327,10 +525,11 @@ impl Tracker {
     pub fn inside(&mut self, t: f64, mode: &Mode, dense: &dyn DenseOutput) -> Result<Sample, SpectrumError> {
         dense.at(t, &mut self.theta);
         self.inner.eval(&self.theta, mode, &mut self.dy).map_err(|_| SpectrumError)?;
+        self.grams.visit(&self.inner);
         self.n_grams += 1;
         self.n_eigen_solves += 1;
         let (thorough, best) = (!self.is_at_rounding(), self.best());
-        Ok(Sample { t, spectrum: spectrum(&self.inner, self.n_targets, &mut self.grams, thorough, best)? })
+        Ok(Sample { t, spectrum: spectrum_here(&self.inner, self.n_targets, &mut self.grams, thorough, best)? })
     }
 
     /// Whether λ_min may be below `best` at a time inside the current step: one Cholesky factor of G − best·I says no.
@@ -348,15 +547,12 @@ impl Tracker {
         Ok(!extremes.are_above(gram, best))
     }
 
-    /// The spectrum at the field's last evaluation.
-    ///
-    /// # Errors
-    /// When the eigenvalues cannot be computed.
-    pub fn measure(&mut self, field: &FlowField) -> Result<Spectrum, SpectrumError> {
+    /// The spectrum at the point visited, the field's last evaluation.
+    fn measure(&mut self, field: &FlowField) -> Result<Spectrum, SpectrumError> {
         self.n_grams += 1;
         self.n_eigen_solves += 1;
         let (thorough, best) = (!self.is_at_rounding(), self.best());
-        spectrum(field, self.n_targets, &mut self.grams, thorough, best)
+        spectrum_here(field, self.n_targets, &mut self.grams, thorough, best)
     }
 
     /// Once λ₀ is known to be zero to rounding, closer looks at λ_min cannot change any verdict.
@@ -383,6 +579,7 @@ impl Tracker {
                 resolution: s.resolution,
                 is_resolved: s.is_resolved(),
                 rank: s.rank,
+                rank_is_measured: true,
                 rank_is_clear: s.rank_is_clear,
                 n_targets: self.n_targets,
                 touches_zero: false,
@@ -395,11 +592,10 @@ impl Tracker {
         self.previous_gram.clear();
         self.previous_gram.extend_from_slice(self.grams.last());
     }
+}
 
-    /// Estimate of how far G strays from the straight line between the previous sample and this one.
-    fn sag_of_gram(&self) -> f64 {
-        let (now, before) = (self.grams.last(), &self.previous_gram[..]);
-        let (moved, size) = vectorised!((distance_squared(now, before), dot(before, before)));
-        if size > 0.0 { SAG * moved / f64::sqrt(size) } else { f64::INFINITY }
-    }
+/// Estimate of how far G strays from the straight line between `before` and `now`.
+fn sag_of_gram(now: &[f64], before: &[f64]) -> f64 {
+    let (moved, size) = vectorised!((distance_squared(now, before), dot(before, before)));
+    if size > 0.0 { SAG * moved / f64::sqrt(size) } else { f64::INFINITY }
 }

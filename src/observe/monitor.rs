@@ -5,7 +5,7 @@ use super::path::Path;
 use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow, StepLimit, StepRow};
 use super::spectra::Spectra;
 use crate::flow::FlowField;
-use crate::ntk::{BoundCheck, BoundReport, Lambda0, Sample, Tracker};
+use crate::ntk::{BoundCheck, BoundReport, Cadence, Coverage, Lambda0, Reading, SpectrumError, Tracker};
 use crate::ode::{
     BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, Stats, StepView, StopReason,
     StrideView,
@@ -51,6 +51,8 @@ pub struct Observed {
     pub events: EventCounts,
     /// λ₀, when tracked.
     pub lambda0: Option<Lambda0>,
+    /// Which samples of λ_min were taken and which left out, when tracked.
+    pub coverage: Option<Coverage>,
     /// Verdicts.
     pub bound: BoundReport,
     /// Identities.
@@ -93,8 +95,9 @@ pub struct Monitor<'a> {
     n_instants: u64,
     /// Number of units that slide now (on original samples).
     sliding: usize,
-    sample_before: Option<Sample>,
-    sample_last: Option<Sample>,
+    /// What was known of the spectrum at the end of the last step, and in the last row.
+    before: Reading,
+    latest: Reading,
     last_t: f64,
     first: Option<(f64, f64)>,
     last: (f64, f64),
@@ -105,11 +108,12 @@ pub struct Monitor<'a> {
 }
 
 impl<'a> Monitor<'a> {
-    /// Watches the flow `field` whose targets number `n_targets` (nM); θ is saved at `save_times` (increasing) and at the end.
+    /// Watches the flow `field` whose targets number `n_targets` (nM), and λ_min at a cadence if there is one; θ is saved at `save_times`
+    /// (increasing) and at the end.
     pub fn new(
         field: &FlowField,
         n_targets: usize,
-        track_ntk: bool,
+        ntk: Option<Cadence>,
         rtol: f64,
         save_times: Box<dyn Iterator<Item = f64> + Send + 'a>,
         sink: &'a mut dyn Sink,
@@ -126,10 +130,10 @@ impl<'a> Monitor<'a> {
             inner: field.clone(),
             theta: vec![0.0; field.dim()],
             dy: vec![0.0; field.dim()],
-            tracker: track_ntk.then(|| Tracker::new(field, n_targets)),
+            tracker: ntk.map(|cadence| Tracker::new(field, n_targets, cadence)),
             bound: BoundCheck::default(),
             identities: None,
-            spectra: track_ntk.then(|| Spectra::new(n_targets)),
+            spectra: ntk.map(|_| Spectra::new(n_targets)),
             path: Path::new(field.dim()),
             step: None,
             stats: Stats::default(),
@@ -137,8 +141,8 @@ impl<'a> Monitor<'a> {
             last_event: None,
             n_instants: 0,
             sliding: 0,
-            sample_before: None,
-            sample_last: None,
+            before: Reading::default(),
+            latest: Reading::default(),
             last_t: 0.0,
             first: None,
             last: (0.0, 0.0),
@@ -180,6 +184,7 @@ impl<'a> Monitor<'a> {
                 None => self.bound.report(lambda0.as_ref(), self.rtol),
             },
             lambda0,
+            coverage: self.tracker.as_ref().map(|t| t.coverage),
             identities: self.identities.map_or(empty, |i| i.report()),
             branch_points: self.branch_points,
             start: self.start,
@@ -190,14 +195,14 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    fn row(&mut self, point: &Point<'_, FlowField>, side: RowSide, sample: Option<&Sample>) {
+    fn row(&mut self, point: &Point<'_, FlowField>, side: RowSide, reading: Reading) {
         let flow = point.field.sample(point.dy);
         let (loss, residual) = (flow.loss, flow.residual_norm);
         let (_, residual_initial) = *self.first.get_or_insert((loss, residual));
         self.last = (loss, residual);
         self.last_t = point.t;
         self.sliding = self.n_sliding(point);
-        self.sample_last = sample.copied();
+        self.latest = reading;
         let is_claimed = point.field.loss().beyond_theory().is_none();
         let decay = |exponent: f64| (-exponent).exp() * residual_initial;
         let tracked = self.tracker.as_ref();
@@ -210,10 +215,10 @@ impl<'a> Monitor<'a> {
             loss,
             residual_norm: residual,
             gradient_norm: flow.gradient_norm,
-            lambda_min: sample.map(|s| s.spectrum.lambda_min),
-            lambda_max: sample.map(|s| s.spectrum.lambda_max),
+            lambda_min: reading.lambda_min,
+            lambda_max: reading.lambda_max,
             bound: lambda0.filter(|_| is_claimed).map(|l| decay(l * point.t)),
-            integral_bound: sample.filter(|_| is_claimed).map(|_| decay(integral)),
+            integral_bound: lambda0.filter(|_| is_claimed).map(|_| decay(integral)),
             rayleigh: (residual > 0.0).then(|| (flow.gradient_norm / residual).powi(2)),
             step: point.stats.steps,
             sliding: self.sliding,
@@ -240,12 +245,14 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    fn measured(&mut self, sample: Result<Sample, crate::ntk::SpectrumError>, t: f64) -> Option<Sample> {
-        match sample {
-            Ok(sample) => Some(sample),
-            Err(error) => {
+    /// What the tracker says, or nothing without one or where it fails.
+    fn read(&mut self, t: f64, ask: impl FnOnce(&mut Tracker) -> Result<Reading, SpectrumError>) -> Reading {
+        match self.tracker.as_mut().map(ask) {
+            None => Reading::default(),
+            Some(Ok(reading)) => reading,
+            Some(Err(error)) => {
                 self.failure.get_or_insert(format!("{error} (t = {t})"));
-                None
+                Reading::default()
             }
         }
     }
@@ -263,15 +270,9 @@ impl<'a> Monitor<'a> {
             let mut dy = std::mem::take(&mut self.dy);
             let mut inner = self.inner.clone();
             if inner.eval(&theta, step.end.mode, &mut dy).is_ok() {
-                let sample = match &mut self.tracker {
-                    Some(tracker) => {
-                        let spectrum = tracker.measure(&inner).map(|spectrum| Sample { t, spectrum });
-                        self.measured(spectrum, t)
-                    }
-                    None => None,
-                };
+                let reading = self.read(t, |tracker| tracker.look(t, &inner));
                 let point = Point { t, y: &theta, dy: &dy, mode: step.end.mode, field: &inner, stats: step.end.stats };
-                self.row(&point, RowSide::Smooth, sample.as_ref());
+                self.row(&point, RowSide::Smooth, reading);
                 self.tell_eigenvalues(t, &inner, false);
             }
             self.save(t, &theta);
@@ -355,7 +356,7 @@ impl<'a> Monitor<'a> {
         t: f64,
         changes: &[Change],
         (loss, sliding): (f64, usize),
-        sample: Option<&Sample>,
+        reading: Reading,
     ) -> Vec<EventRow> {
         let row = |change: &Change, place| EventRow {
             index: self.n_instants,
@@ -366,8 +367,8 @@ impl<'a> Monitor<'a> {
             direction: change.towards,
             rate_before: change.rate_before,
             rate_after: change.rate_after,
-            lambda_min_before: self.sample_before.map(|s| s.spectrum.lambda_min),
-            lambda_min_after: sample.map(|s| s.spectrum.lambda_min),
+            lambda_min_before: self.before.lambda_min,
+            lambda_min_after: reading.lambda_min,
             loss,
             sliding,
         };
@@ -407,14 +408,8 @@ impl Observer<FlowField> for Monitor<'_> {
             self.start.extend(rows);
         }
         self.counts.max_sliding = self.n_sliding(point);
-        let sample = match &mut self.tracker {
-            Some(tracker) => {
-                let sample = tracker.begin(point.t, point.field, RowSide::Smooth);
-                self.measured(sample, point.t)
-            }
-            None => None,
-        };
-        self.row(point, RowSide::Smooth, sample.as_ref());
+        let reading = self.read(point.t, |tracker| tracker.begin(point.t, point.field, RowSide::Smooth));
+        self.row(point, RowSide::Smooth, reading);
         self.identities = Some(Identities::new(point.field.batch().network(), point.y, self.last.0));
         self.path.visit(0, point.t, point.y);
         self.stats = *point.stats;
@@ -432,36 +427,26 @@ impl Observer<FlowField> for Monitor<'_> {
         let end = &step.end;
         self.save_inside(step);
         let side = if step.ends_at_event { RowSide::Before } else { RowSide::Smooth };
-        let sample = match &mut self.tracker {
-            Some(tracker) => {
-                let sample = tracker.step(end.t, end.field, end.mode, step.dense, side);
-                self.measured(sample, end.t)
-            }
-            None => None,
-        };
-        self.row(end, side, sample.as_ref());
-        self.sample_before = sample;
+        let reading = self.read(end.t, |tracker| tracker.step(end.t, end.field, end.mode, step.dense, side));
+        self.row(end, side, reading);
+        self.before = reading;
         let dissipated = self.dissipated(step);
         self.end_step(end, step.t_start, self.limit(step), dissipated);
         self.stop()
     }
 
     fn event(&mut self, after: &Point<'_, FlowField>, event: &Event) {
-        let sample = match &mut self.tracker {
-            // The effective slope of a slide ends at a one-sided slope: G does not jump.
-            Some(tracker) if event.changes.iter().all(|c| c.kind == EventKind::SlideExit) => tracker.carry_on(),
-            Some(tracker) => {
-                let sample = tracker.begin(after.t, after.field, RowSide::After);
-                self.measured(sample, after.t)
-            }
-            None => None,
-        };
-        self.row(after, RowSide::After, sample.as_ref());
+        // The effective slope of a slide ends at a one-sided slope: G does not jump.
+        let is_continuous = event.changes.iter().all(|c| c.kind == EventKind::SlideExit);
+        let reading = self.read(after.t, |tracker| {
+            if is_continuous { Ok(tracker.carry_on()) } else { tracker.begin(after.t, after.field, RowSide::After) }
+        });
+        self.row(after, RowSide::After, reading);
         if event.changes.is_empty() {
             return;
         }
         let at = (self.last.0, self.n_sliding(after));
-        let rows = self.event_rows(after.field, after.t, &event.changes, at, sample.as_ref());
+        let rows = self.event_rows(after.field, after.t, &event.changes, at, reading);
         self.count(after.t, &rows, event.changes.len());
         self.counts.max_sliding = self.counts.max_sliding.max(self.n_sliding(after));
         self.n_instants += 1;
@@ -488,14 +473,20 @@ impl Observer<FlowField> for Monitor<'_> {
                     EventKind::Crossing | EventKind::Graze => {}
                 }
             }
-            let rows = self.event_rows(end.field, event.t, changes, (loss_start - event.dissipated, sliding), None);
+            let rows = self.event_rows(
+                end.field,
+                event.t,
+                changes,
+                (loss_start - event.dissipated, sliding),
+                Reading::default(),
+            );
             self.count(event.t, &rows, changes.len());
             self.counts.max_sliding = self.counts.max_sliding.max(sliding);
             self.n_instants += 1;
             let written = self.sink.event(&rows);
             self.note(written);
         }
-        self.row(end, RowSide::Smooth, None);
+        self.row(end, RowSide::Smooth, Reading::default());
         while let Some(t) = self.next_save.filter(|t| *t <= end.t) {
             self.next_save = self.save_times.next();
             self.save(t, end.y);
@@ -526,8 +517,8 @@ impl Observer<FlowField> for Monitor<'_> {
         }
         // A flow that came to rest has been carried to its horizon without a step.
         if self.last_t < point.t {
-            let resting = self.sample_last;
-            self.row(point, RowSide::Smooth, resting.as_ref());
+            let resting = self.latest;
+            self.row(point, RowSide::Smooth, resting);
         }
         while let Some(t) = self.next_save.filter(|t| *t <= point.t) {
             self.next_save = self.save_times.next();

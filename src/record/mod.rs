@@ -28,7 +28,7 @@ pub use run::{Rows, Run, SavedTheta};
 pub use setting::{FunctionCurve, Setting};
 pub use summary::{
     AuditSummary, BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
-    Status, Summary, Tolerances, WorkSummary,
+    Status, Summary, Tolerances, TrackingSummary, WorkSummary,
 };
 pub use sweep::Sweep;
 pub use table::{

@@ -50,6 +50,9 @@ pub struct Summary {
     pub residual_final: Option<f64>,
     /// λ₀; null when the spectrum was not tracked.
     pub lambda0: Option<LambdaSummary>,
+    /// Where λ_min was measured; null when the spectrum was not tracked.
+    #[serde(default)]
+    pub tracking: Option<TrackingSummary>,
     /// Verdicts on the bounds.
     pub bound: Option<BoundSummary>,
     /// Counts of events.
@@ -104,10 +107,42 @@ pub struct LambdaSummary {
     pub resolved: bool,
     /// Numerical rank of G there, of nM.
     pub rank: usize,
+    /// Whether `rank` is that of a spectrum; else it is a bound, since λ_min = 0 was known without one.
+    #[serde(default = "always")]
+    pub rank_is_measured: bool,
     /// Whether the spectrum has a clear gap at that rank.
     pub rank_is_clear: bool,
     /// Why it is zero by structure: `too_few_parameters`, `duplicate_inputs` or null.
     pub structural_zero: Option<String>,
+}
+
+/// Ranks of older records.
+fn always() -> bool {
+    true
+}
+
+impl LambdaSummary {
+    /// The rank in words, of `targets` (nM).
+    pub fn rank_of(&self, targets: usize) -> String {
+        let word = if self.rank_is_measured { "rank" } else { "rank at most" };
+        format!("{word} {} of {targets}", self.rank)
+    }
+}
+
+/// Where λ_min was measured along a run: at the ends of steps and on both sides of events, or at some of them. Between these the record rests on
+/// estimates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrackingSummary {
+    /// `adaptive` or `every-event`.
+    pub cadence: String,
+    /// At how many of them λ_min was measured.
+    pub measured: u64,
+    /// At how many it was left out.
+    pub skipped: u64,
+    /// Certified lower bound on λ_min at all that were left out, at least λ₀; null when none was.
+    pub skipped_above: Option<f64>,
+    /// ∫λ_min over the run may be higher by this than the value in the integral bound, because of those left out.
+    pub integral_room: Option<f64>,
 }
 
 /// Verdicts: `holds`, `violated`, `vacuous` or `unresolved`.
@@ -309,6 +344,17 @@ mod tests {
             let text = serde_json::to_string(&tolerances).expect("numbers can be written");
             assert_eq!(serde_json::from_str::<Tolerances>(&text).expect("and read"), tolerances, "{text}");
         }
+    }
+
+    #[test]
+    fn a_summary_from_before_samples_were_left_out_can_be_read() {
+        let text = r#"{"schema": 1, "scenario": "s", "seed": 0, "version": "0.1.0", "status": "running", "stop_reason": null,
+            "stop_message": null, "t_end": null, "parameters": 1, "targets": 1, "surfaces": 1, "loss": "squared error",
+            "tolerances": {"rtol": 1e-8, "atol": 1e-10}, "loss_initial": null, "loss_final": null, "residual_initial": null,
+            "residual_final": null, "lambda0": null, "bound": null, "events": null, "work": null, "identities": null, "start": [],
+            "branch_points": [], "audit": null, "wall_seconds": null}"#;
+        let summary: Summary = serde_json::from_str(text).expect("it can be read");
+        assert_eq!((summary.lambda0, summary.tracking), (None, None));
     }
 
     #[test]

@@ -6,13 +6,13 @@ use super::npy::NpyRows;
 use super::run::Rows;
 use super::summary::{
     BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary, Status, Summary,
-    Tolerances, WorkSummary,
+    Tolerances, TrackingSummary, WorkSummary,
 };
 use super::table::{
     ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
     TrajectoryRecord,
 };
-use crate::ntk::{BoundReport, Lambda0, ZeroReason};
+use crate::ntk::{BoundReport, Coverage, Lambda0, ZeroReason};
 use crate::observe::{
     BranchRow, ConservedRow, EventCounts, EventRow, IdentityReport, Path as ThetaPath, Row, RowSide, Sink, StartRow,
     StepLimit, StepRow,
@@ -146,6 +146,7 @@ impl RunWriter {
             residual_initial: finite(observed.residual_initial),
             residual_final: finite(observed.residual_final),
             lambda0: observed.lambda0.as_ref().map(lambda_summary),
+            tracking: observed.coverage.as_ref().map(tracking_summary),
             bound: Some(bound_summary(&observed.bound)),
             events: Some(event_summary(&observed.events)),
             work: Some(WorkSummary {
@@ -355,6 +356,7 @@ fn running(scenario: &Scenario) -> Summary {
         residual_initial: None,
         residual_final: None,
         lambda0: None,
+        tracking: None,
         bound: None,
         events: None,
         work: None,
@@ -403,8 +405,19 @@ fn lambda_summary(lambda0: &Lambda0) -> LambdaSummary {
         resolution: finite(lambda0.resolution),
         resolved: lambda0.is_resolved,
         rank: lambda0.rank,
+        rank_is_measured: lambda0.rank_is_measured,
         rank_is_clear: lambda0.rank_is_clear,
         structural_zero: zero,
+    }
+}
+
+fn tracking_summary(coverage: &Coverage) -> TrackingSummary {
+    TrackingSummary {
+        cadence: coverage.cadence.as_str().to_owned(),
+        measured: coverage.n_measured,
+        skipped: coverage.n_skipped,
+        skipped_above: coverage.skipped_above.and_then(finite),
+        integral_room: finite(coverage.integral_room),
     }
 }
 

@@ -210,11 +210,10 @@ fn verdicts(s: &Summary) -> String {
         Some(l) => {
             let (word, of) = if l.resolved { ("resolved", "above") } else { ("unresolved", "not above") };
             let text = format!(
-                "λ₀ = {} is {of} its resolution {}; rank {} of {}",
+                "λ₀ = {} is {of} its resolution {}; {}",
                 significant(l.value),
                 significant(l.resolution),
-                l.rank,
-                s.targets
+                l.rank_of(s.targets)
             );
             row("λ₀", word, &text);
         }

@@ -12,7 +12,7 @@ use super::parse::{Parsed, parse};
 use super::read::{Folder, Table, read_bytes, read_csv, read_npy};
 use super::source::Source;
 use super::spec::{ActivationSpec, DataSpec, InitialSpec, LossSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
-use super::{Cadence, DescentRun, Method, Scenario};
+use super::{Cadence, DescentRun, Method, Scenario, Track};
 use crate::data::Data;
 use crate::loss::Loss;
 use crate::net::init::{self, Sampler};
@@ -58,8 +58,8 @@ pub struct Plan {
     pub atol: f64,
     /// Attempts after which the run gives up.
     pub max_steps: usize,
-    /// Whether to follow the spectrum of the Gram matrix.
-    pub track_ntk: bool,
+    /// Whether to follow the spectrum of the Gram matrix, and how closely.
+    pub track: Track,
     /// When θ is saved.
     pub save: SavePlan,
     /// Runs of discrete gradient descent.
@@ -88,7 +88,8 @@ pub struct Sizes {
     pub targets: usize,
     /// Hidden units × samples × breakpoints.
     pub surfaces: usize,
-    /// Memory for what following λ_min takes: three nM × nM matrices, and the seeds of all outputs in all layers, in bytes.
+    /// Memory for what following λ_min takes: three nM × nM matrices, and the seeds of all outputs in all layers, here and at the last measured
+    /// sample, in bytes.
     pub gram_bytes: f64,
     /// Memory for the values, slopes and sensitivities of all units on all samples, in bytes.
     pub activation_bytes: f64,
@@ -127,7 +128,7 @@ impl Sizes {
             parameters: network.n_parameters(),
             targets,
             surfaces: network.n_surfaces(n_samples),
-            gram_bytes: 8.0 * (3.0 * (targets as f64).powi(2) + seeds),
+            gram_bytes: 8.0 * (3.0 * (targets as f64).powi(2) + 2.0 * seeds),
             activation_bytes: 8.0 * n_samples as f64 * per_sample as f64,
         }
     }
@@ -157,7 +158,7 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
     let mut files = Vec::new();
     let raw = spec.data.as_ref().and_then(|data| read_data(&mut report, data, spec.seed, folder, &mut files));
     let activation = spec.activation.as_ref().and_then(|activation| build_activation(&mut report, activation));
-    report.strides(&spec.flow, activation.as_ref(), spec.ntk.track);
+    report.strides(&spec.flow, activation.as_ref(), spec.ntk.track.is_on());
     if let Some(network) = &spec.network {
         report.network(network);
     }
@@ -181,7 +182,7 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
     report.descent(&spec.descent, data.as_ref().map(Data::n_samples));
     report.ntk(&spec.ntk);
     let theta0 = build_theta0(&mut report, &spec, network.as_ref(), folder, &mut files);
-    if let (Some(network), Some(data), true) = (&network, &data, spec.ntk.track) {
+    if let (Some(network), Some(data), true) = (&network, &data, spec.ntk.track.is_on()) {
         check_memory(&mut report, &Sizes::of(network, data.n_samples()), spec.ntk.memory_limit_gib);
     }
     let (Some(data), Some(network), Some(theta0), true) = (data, network, theta0, report.faults.is_empty()) else {
@@ -373,7 +374,7 @@ fn build_plan(spec: &Spec) -> Plan {
         rtol: flow.rtol,
         atol: flow.atol,
         max_steps: flow.max_steps,
-        track_ntk: spec.ntk.track,
+        track: spec.ntk.track,
         save: build_save(&spec.save, horizon(&flow.until).unwrap_or(0.0)),
         descent: spec.descent.clone(),
         sharpness: spec.sharpness,

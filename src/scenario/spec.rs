@@ -6,7 +6,7 @@
 pub use super::architecture::NetworkSpec;
 use super::nested::Nested;
 use crate::loss::Loss;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The whole file. Sections are `None` where the text does not give them.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -230,15 +230,47 @@ pub enum Method {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NtkSpec {
-    /// True by default.
-    pub track: bool,
+    /// `Adaptive` by default.
+    pub track: Track,
     /// A run that would need more memory for it is refused; 4 GiB by default.
     pub memory_limit_gib: f64,
 }
 
 impl Default for NtkSpec {
     fn default() -> Self {
-        Self { track: true, memory_limit_gib: 4.0 }
+        Self { track: Track::Adaptive, memory_limit_gib: 4.0 }
+    }
+}
+
+/// At which ends of steps and sides of events λ_min is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Track {
+    /// Where it could be the smallest so far, or would move its integral; written `true` as well.
+    #[default]
+    #[serde(alias = "true")]
+    Adaptive,
+    /// At all of them.
+    EveryEvent,
+    /// Nowhere; written `false`.
+    #[serde(rename = "false")]
+    Off,
+}
+
+impl Serialize for Track {
+    /// `Off` as the plain `false` that people write, which no derived name could be.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Adaptive => to.serialize_unit_variant("Track", 0, "Adaptive"),
+            Self::EveryEvent => to.serialize_unit_variant("Track", 1, "EveryEvent"),
+            Self::Off => to.serialize_bool(false),
+        }
+    }
+}
+
+impl Track {
+    /// Whether λ_min is measured at all.
+    pub fn is_on(self) -> bool {
+        self != Self::Off
     }
 }
 

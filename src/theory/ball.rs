@@ -57,7 +57,7 @@ impl Ball {
     }
 
     fn search(evidence: &Evidence) -> Option<Self> {
-        if !evidence.plan.track_ntk {
+        if !evidence.plan.track.is_on() {
             return Some(Self::NotTracked);
         }
         let theta0 = &evidence.problem.theta0;

@@ -6,7 +6,7 @@ use super::witness::Witness;
 use crate::flow::FlowField;
 use crate::observe::{EventRow, Row, Sink};
 use crate::ode::{NonFinite, PiecewiseField};
-use crate::scenario::{Plan, Problem, SavePlan, Stop};
+use crate::scenario::{Plan, Problem, SavePlan, Stop, Track};
 use crate::simulate::{Simulated, Watch, simulate, simulate_beside};
 use crate::vector::norm;
 use std::io;
@@ -34,7 +34,8 @@ pub struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Runs the flow of `problem` as `plan` says; rows go to `sink` as well.
+    /// Runs the flow of `problem` as `plan` says; rows go to `sink` as well. If λ_min is followed, then at every event: several claims are
+    /// about its values, or those of λ_max, at particular rows.
     pub fn gather(
         problem: &'a Problem,
         plan: &'a Plan,
@@ -43,9 +44,11 @@ impl<'a> Evidence<'a> {
         interrupted: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
-        let mut witness = Witness::new(field, problem.data.n_targets(), plan.track_ntk);
+        let mut witness = Witness::new(field, problem.data.n_targets(), plan.track.is_on());
         let mut kept = Kept { sink, rows: Vec::new(), events: Vec::new(), saved: Vec::new() };
-        let run = simulate_beside(problem, plan, n_threads, Watch { sink: &mut kept, interrupted }, &mut witness);
+        let track = if plan.track.is_on() { Track::EveryEvent } else { Track::Off };
+        let closely = Plan { track, ..plan.clone() };
+        let run = simulate_beside(problem, &closely, n_threads, Watch { sink: &mut kept, interrupted }, &mut witness);
         let Kept { rows, events, saved, .. } = kept;
         Self { problem, plan, n_threads, interrupted, run, rows, events, saved, witness }
     }

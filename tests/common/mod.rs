@@ -9,6 +9,7 @@ use gradflow::data::Data;
 use gradflow::flow::FlowField;
 use gradflow::net::init::{Sampler, sample, standard_normal, unit_ball};
 use gradflow::net::{Activation, Network, PiecewisePolynomial, Smooth};
+use gradflow::ntk::Cadence;
 use gradflow::observe::{EventRow, Monitor, Observed, Row, Sink};
 use gradflow::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5, Tableau};
 use gradflow::ode::{ExplicitRk, Options, Outcome, StopRule, WrmsNorm, integrate};
@@ -148,7 +149,7 @@ pub fn run_tracked(
     let mut monitor = Monitor::new(
         &field,
         case.data.n_targets(),
-        track_ntk,
+        track_ntk.then_some(Cadence::EveryEvent),
         options.norm.rtol,
         Box::new(saves.iter().copied()),
         &mut kept,

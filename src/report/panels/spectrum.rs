@@ -21,13 +21,20 @@ pub(super) fn panel(loaded: &Loaded, is_log: bool) -> Panel {
             let at = if l.side == "smooth" { "inside a piece".to_owned() } else { format!("just {} an event", l.side) };
             let resolved = if l.resolved { "positive beyond doubt" } else { "not resolved from zero" };
             words.push(format!(
-                "λ₀ = {} at t = {}, {at}; known to about {}: {resolved}. Rank {} of {}.",
+                "λ₀ = {} at t = {}, {at}; known to about {}: {resolved}; {}.",
                 significant(l.value),
                 significant(Some(l.t)),
                 significant(l.resolution),
-                l.rank,
-                s.targets
+                l.rank_of(s.targets)
             ));
+            if let Some(tracking) = s.tracking.as_ref().filter(|t| t.skipped > 0 && l.structural_zero.is_none()) {
+                words.push(format!(
+                    "λ_min was measured at {} ends of steps and sides of events; at the {} others it is at least {}, certainly.",
+                    tracking.measured,
+                    tracking.skipped,
+                    significant(tracking.skipped_above)
+                ));
+            }
             if let Some(reason) = &l.structural_zero {
                 words.push(format!("λ₀ is zero by structure: {}.", reason.replace('_', " ")));
             }
@@ -62,7 +69,7 @@ fn lambda(loaded: &Loaded, is_log: bool) -> Option<Figure> {
         }
         points.push((row.t, lambda));
     }
-    let caption = "λ_min jumps where an event changes a slope; dotted strokes join both one-sided limits. The Rayleigh quotient rᵀGr/rᵀr is the \
+    let caption = "λ_min jumps where an event changes a slope; dotted strokes join both one-sided limits where both were measured. The Rayleigh quotient rᵀGr/rᵀr is the \
         decay rate of the residual at that instant and lies between λ_min and λ_max. Below the floor ε·nM·λ_max an eigenvalue of G would be rounding.";
     let mut figure = Figure::new("lambda", "Eigenvalues of G", caption, Axis::time(is_log), Axis::log("eigenvalue"));
     let of = |column: fn(&TrajectoryRecord) -> Option<f64>| {
