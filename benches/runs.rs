@@ -28,7 +28,7 @@ fn runs(c: &mut Criterion) {
         &["ntk.track=false", "flow.method=BogackiShampine32", "flow.rtol=1e-6"],
     );
     bench(c, "quickstart", "flow_dop853", 1, &["ntk.track=false", "flow.method=Dop853"]);
-    for method in ["Tsit5", "Auto", "Esdirk54"] {
+    for method in ["Tsit5", "Auto", "Esdirk54", "Rkc2", "Rock4"] {
         let method_is = format!("flow.method={method}");
         bench(c, "stiff", method, 1, &["ntk.track=false", "flow.until=[Time(150)]", &method_is]);
     }
