@@ -53,7 +53,7 @@ fn runs(c: &mut Criterion) {
     ] {
         bench(c, "quickstart", name, n_threads, &[&medium[..], &[track]].concat());
     }
-    for method in ["Tsit5", "Auto", "Esdirk54"] {
+    for method in ["Tsit5", "Auto", "Esdirk54", "Rkc2", "Rock4"] {
         let method_is = format!("flow.method={method}");
         bench(c, "stiff", method, 1, &["ntk.track=false", "flow.until=[Time(150)]", &method_is]);
     }

@@ -7,15 +7,15 @@ use crate::ntk::Cadence;
 use crate::observe::{Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
 use crate::ode::{
-    Auto, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
-    STABILITY_SHARE, StepView, Stepper, StopRule, StrideView, WrmsNorm, deferred, integrate,
+    Auto, Chebyshev, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
+    STABILITY_SHARE, StepView, Stepper, StiffMethod, StopRule, StrideView, WrmsNorm, deferred, integrate,
 };
 use crate::scenario::{Method, Plan, Problem, Stop, Track};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::ops::ControlFlow;
 
-/// Largest number of targets for which `Auto` may use an implicit method: its steps factorise a matrix of that size.
+/// Largest number of targets for which `Auto` uses an implicit method, whose steps factorise a matrix of that size; with more it uses a stabilised one.
 const LARGEST_FACTOR: usize = 1000;
 
 /// A finished run.
@@ -152,15 +152,20 @@ fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     match plan.method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
         Method::Auto | Method::Strides => {
-            // Where the Gram matrix is too large to factorise, nothing but the explicit methods is at hand.
-            let implicit = can_factorise.then(|| esdirk(plan, field));
+            let stiff = if can_factorise {
+                StiffMethod::Implicit(Box::new(esdirk(plan, field)))
+            } else {
+                StiffMethod::Stabilised(Box::new(Chebyshev::rkc2(dim, plan.rtol)))
+            };
             let (low, high) = (ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim), ExplicitRk::new(&TSIT5, dim));
-            Box::new(Auto::new::<FlowField>(low, high, implicit, STABILITY_SHARE))
+            Box::new(Auto::new::<FlowField>(low, high, stiff, STABILITY_SHARE))
         }
         Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
         Method::DormandPrince54 => Box::new(ExplicitRk::new(&DORMAND_PRINCE_54, dim)),
         Method::Dop853 => Box::new(ExplicitRk::new(&DOP853, dim)),
         Method::Esdirk54 => Box::new(esdirk(plan, field)),
+        Method::Rkc2 => Box::new(Chebyshev::rkc2(dim, plan.rtol)),
+        Method::Rock4 => Box::new(Chebyshev::rock4(dim, plan.rtol)),
         Method::DiffsolTsit45 => diffsol(DiffsolMethod::Tsit45),
         Method::DiffsolEsdirk34 => diffsol(DiffsolMethod::Esdirk34),
         Method::DiffsolTrBdf2 => diffsol(DiffsolMethod::TrBdf2),

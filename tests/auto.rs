@@ -88,3 +88,48 @@ fn auto_stays_explicit_where_events_or_accuracy_limit_the_steps() {
     assert_eq!(auto.events, explicit.events);
     assert!(common::relative_distance(&auto.theta, &explicit.theta, 1.0) < 1e-8);
 }
+
+#[test]
+fn stabilised_methods_follow_a_stiff_flow_for_a_fraction_of_the_gradients() {
+    let explicit = run("Tsit5", 150.0, 1e-8);
+    // Defects of a method of order 2 are those of a looser tolerance.
+    let text = |method: &str, rtol: f64| {
+        format!(
+            "(seed: 3, data: Ball(samples: 12, inputs: 1, outputs: 1), network: Dense(hidden: [40]),
+              activation: LeakyRelu(0.1), flow: (until: [Time(150)], method: {method}, rtol: {rtol}), ntk: (track: false))"
+        )
+    };
+    for (method, rtol, times_fewer, room) in [("Rkc2", 1e-6, 10, 1e-5), ("Rock4", 1e-8, 2, 1e-8)] {
+        let stabilised = simulated(&text(method, rtol), method, 10.0 * rtol);
+        assert_eq!(stabilised.events, explicit.events, "{method}");
+        let error = common::relative_distance(&stabilised.theta, &explicit.theta, 1.0);
+        assert!(error < room, "{method}: {error:e}");
+        let (dear, cheap) = (explicit.stats.evaluations, stabilised.stats.evaluations);
+        assert!(times_fewer * cheap < dear, "{method}: {cheap} against {dear}");
+        assert_eq!(stabilised.stats.solves + stabilised.stats.linearisations, 0);
+    }
+}
+
+/// More targets than `Auto` factorises matrices for, and no kinks.
+fn wide(method: &str) -> Run {
+    let text = format!(
+        "(seed: 3, data: Ball(samples: 101, inputs: 10, outputs: 10), network: Dense(hidden: [30]),
+          activation: Tanh, flow: (until: [Time(5)], method: {method}, rtol: 1e-4), ntk: (track: false))"
+    );
+    let scenario = Scenario::from_source(Source::new("wide.ron", text), &Folder::Disk(PathBuf::new()), &[])
+        .unwrap_or_else(|error| panic!("{error}"));
+    let run = simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false);
+    assert!(run.outcome.reason.is_completion(), "{method}: {}", run.outcome.reason);
+    Run { theta: run.outcome.y, events: Vec::new(), stats: run.outcome.stats }
+}
+
+#[test]
+fn with_many_targets_auto_changes_to_the_stabilised_method() {
+    let (explicit, auto) = (wide("Tsit5"), wide("Auto"));
+    let error = common::relative_distance(&auto.theta, &explicit.theta, 1.0);
+    assert!(error < 1e-3, "{error:e}");
+    assert_eq!(auto.stats.method_switches, 1);
+    assert_eq!(auto.stats.linearisations, 0);
+    let (dear, cheap) = (explicit.stats.evaluations, auto.stats.evaluations);
+    assert!(3 * cheap < dear, "{cheap} against {dear}");
+}

@@ -7,7 +7,9 @@ use gradflow::flow::FlowField;
 use gradflow::net::{Activation, PiecewisePolynomial, Place};
 use gradflow::observe::{EventRow, Monitor};
 use gradflow::ode::tableau::{BOGACKI_SHAMPINE_32, TSIT5};
-use gradflow::ode::{Auto, Esdirk, EventKind, ExplicitRk, Options, Outcome, STABILITY_SHARE, StopRule, integrate};
+use gradflow::ode::{
+    Auto, Esdirk, EventKind, ExplicitRk, Options, Outcome, STABILITY_SHARE, StiffMethod, StopRule, integrate,
+};
 use gradflow::scenario::Stop;
 use gradflow::simulate::stop_rules;
 use std::collections::BTreeMap;
@@ -27,7 +29,7 @@ fn run(case: &Case, options: Options, rules: &mut [Box<dyn StopRule<FlowField>>]
     let dim = case.theta0.len();
     let implicit = Esdirk::new(&mut field, options.norm).expect("a gradient flow has a linearisation");
     let (low, high) = (ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim), ExplicitRk::new(&TSIT5, dim));
-    let mut stepper = Auto::new::<FlowField>(low, high, Some(implicit), STABILITY_SHARE);
+    let mut stepper = Auto::new::<FlowField>(low, high, StiffMethod::Implicit(Box::new(implicit)), STABILITY_SHARE);
     let outcome = integrate(&mut field, &mut stepper, &case.theta0, &options, rules, &mut monitor);
     let observed = monitor.finish();
     assert!(outcome.reason.is_completion(), "{}", outcome.reason);

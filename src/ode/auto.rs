@@ -1,7 +1,7 @@
-//! A stepper that is explicit where accuracy or events limit the step, and implicit where stability does.
+//! A stepper that is explicit where accuracy or events limit the step, and of another kind where stability does.
 //!
-//! Promise: the decision is made before each step from what the loop tells ([`Outlook`]). The main explicit and the implicit method have
-//! the same order and step-length exponent, so that a change between them keeps the step length and costs nothing. Where the next event
+//! Promise: the decision is made before each step from what the loop tells ([`Outlook`]). The method for stiff stretches is implicit or, where its matrices
+//! would be too dear, stabilised explicit; a change between it and the main explicit pair keeps the step length and costs nothing. Where the next event
 //! or stability ends a step long before the tolerance would, an explicit pair of low order makes it with fewer stages; how long
 //! its steps may be is learned from its own errors, and a step for which that was wrong is attempted again with the main pair.
 
@@ -9,20 +9,33 @@ use super::controller::SAFETY;
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
 use super::stepper::{Interpolant, Outlook, Start, Stepper, Work};
-use super::{Esdirk, ExplicitRk};
+use super::{Chebyshev, Esdirk, ExplicitRk};
 
 /// A step counts as limited by stability when tolerance and crossings would allow one this much longer.
 const STIFF_RATIO: f64 = 2.5;
-/// Steps limited by stability, net of setbacks, after which the implicit method takes over.
-const PATIENCE: i32 = 25;
-/// An event sets the count back by so many steps.
-const SETBACK: i32 = 3;
-/// An implicit step pays when it is at least so many stable explicit steps long.
-const WORTHWHILE: f64 = 6.0;
-/// Implicit steps that do not pay, net of those that do, after which the explicit method takes over.
+/// Steps of the method for stiff stretches that do not pay, net of those that do, after which the explicit pair takes over.
 const DISAPPOINTMENT: i32 = 4;
-/// After each disappointment the patience doubles, up to this.
-const MOST_PATIENCE: i32 = 320;
+
+/// When to change to the method for stiff stretches and back.
+#[derive(Debug, Clone, Copy)]
+struct Policy {
+    /// Steps limited by stability, net of setbacks, after which it takes over.
+    patience: i32,
+    /// After each disappointment the patience doubles, up to this.
+    most_patience: i32,
+    /// An event sets the count back by so many steps.
+    setback: i32,
+    /// A step of it pays when it is at least so many stable explicit steps long.
+    worthwhile: f64,
+    /// Whether a step that an event cuts short cannot pay.
+    fears_events: bool,
+}
+
+/// An implicit step costs about as much as six explicit ones whatever its length.
+const IMPLICIT: Policy = Policy { patience: 25, most_patience: 320, setback: 3, worthwhile: 6.0, fears_events: true };
+/// A stabilised step costs the more the longer it is, and at two explicit ones less than they do.
+const STABILISED: Policy =
+    Policy { patience: 10, most_patience: 160, setback: 1, worthwhile: 1.5, fears_events: false };
 
 /// Step of the low-order pair that the tolerance allows, in parts of the main pair's: a guess for the start, and the most believed.
 const LOW_SHARE: (f64, f64) = (0.1, 0.5);
@@ -36,8 +49,47 @@ enum Active {
     Low,
     /// The main explicit pair.
     High,
-    /// The implicit pair.
-    Implicit,
+    /// The method for stiff stretches.
+    Stiff,
+}
+
+/// The method that takes over where stability limits the explicit pairs.
+#[derive(Debug)]
+pub enum StiffMethod {
+    /// The implicit pair: long steps, each with the factor of a matrix.
+    Implicit(Box<Esdirk>),
+    /// A stabilised explicit method: no matrix, evaluations like the root of the step's length.
+    Stabilised(Box<Chebyshev>),
+}
+
+impl StiffMethod {
+    fn policy(&self) -> Policy {
+        match self {
+            Self::Implicit(_) => IMPLICIT,
+            Self::Stabilised(_) => STABILISED,
+        }
+    }
+
+    fn stepper<'a, F: PiecewiseField + 'a>(&'a self) -> &'a dyn Stepper<F> {
+        match self {
+            Self::Implicit(stepper) => &**stepper,
+            Self::Stabilised(stepper) => &**stepper,
+        }
+    }
+
+    fn stepper_mut<'a, F: PiecewiseField + 'a>(&'a mut self) -> &'a mut dyn Stepper<F> {
+        match self {
+            Self::Implicit(stepper) => &mut **stepper,
+            Self::Stabilised(stepper) => &mut **stepper,
+        }
+    }
+
+    fn interpolant(&self) -> &dyn Interpolant {
+        match self {
+            Self::Implicit(stepper) => &**stepper,
+            Self::Stabilised(stepper) => &**stepper,
+        }
+    }
 }
 
 /// See the module.
@@ -45,7 +97,7 @@ enum Active {
 pub struct Auto {
     low: ExplicitRk,
     high: ExplicitRk,
-    implicit: Option<Esdirk>,
+    stiff: StiffMethod,
     active: Active,
     /// Step that the tolerance allows the low-order pair, in parts of what it allows the other.
     low_share: f64,
@@ -61,44 +113,44 @@ pub struct Auto {
 
 impl Auto {
     /// Starts with the explicit pair of high order; `share` is the part of its stability interval that steps may use.
-    pub fn new<F: PiecewiseField>(low: ExplicitRk, high: ExplicitRk, implicit: Option<Esdirk>, share: f64) -> Self {
+    pub fn new<F: PiecewiseField>(low: ExplicitRk, high: ExplicitRk, stiff: StiffMethod, share: f64) -> Self {
         let stable = |pair: &ExplicitRk| share * Stepper::<F>::stability_interval(pair).unwrap_or(f64::INFINITY);
         Self {
             stable: stable(&high),
             stable_low: stable(&low),
             low,
             high,
-            implicit,
+            patience: stiff.policy().patience,
+            stiff,
             active: Active::High,
             low_share: LOW_SHARE.0,
             h_tolerance: 0.0,
             score: 0,
-            patience: PATIENCE,
             n_switches: 0,
         }
     }
 
     fn active<'a, F: PiecewiseField + 'a>(&'a self) -> &'a dyn Stepper<F> {
-        match (self.active, &self.implicit) {
-            (Active::Low, _) => &self.low,
-            (Active::Implicit, Some(implicit)) => implicit,
-            _ => &self.high,
+        match self.active {
+            Active::Low => &self.low,
+            Active::High => &self.high,
+            Active::Stiff => self.stiff.stepper(),
         }
     }
 
     fn active_mut<'a, F: PiecewiseField + 'a>(&'a mut self) -> &'a mut dyn Stepper<F> {
-        match (self.active, &mut self.implicit) {
-            (Active::Low, _) => &mut self.low,
-            (Active::Implicit, Some(implicit)) => implicit,
-            _ => &mut self.high,
+        match self.active {
+            Active::Low => &mut self.low,
+            Active::High => &mut self.high,
+            Active::Stiff => self.stiff.stepper_mut(),
         }
     }
 
     fn interpolant(&self) -> &dyn Interpolant {
-        match (self.active, &self.implicit) {
-            (Active::Low, _) => &self.low,
-            (Active::Implicit, Some(implicit)) => implicit,
-            _ => &self.high,
+        match self.active {
+            Active::Low => &self.low,
+            Active::High => &self.high,
+            Active::Stiff => self.stiff.interpolant(),
         }
     }
 
@@ -119,10 +171,10 @@ impl Auto {
 
 impl<F: PiecewiseField> Stepper<F> for Auto {
     fn name(&self) -> &'static str {
-        if self.implicit.is_some() {
-            "Auto (BogackiShampine32, Tsit5, Esdirk54)"
-        } else {
-            "Auto (BogackiShampine32, Tsit5)"
+        match self.stiff.stepper::<F>().name() {
+            "Rkc2" => "Auto (BogackiShampine32, Tsit5, Rkc2)",
+            "Rock4" => "Auto (BogackiShampine32, Tsit5, Rock4)",
+            _ => "Auto (BogackiShampine32, Tsit5, Esdirk54)",
         }
     }
 
@@ -143,33 +195,34 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
     }
 
     fn choose(&mut self, outlook: &Outlook) {
+        self.stiff.stepper_mut::<F>().choose(outlook);
         if self.active == Active::Low {
             self.learn(outlook.last_attempt, outlook.last_error);
         }
+        let policy = self.stiff.policy();
         let decay = outlook.decay.filter(|decay| *decay > 0.0);
         let wanted = outlook.h_tolerance.min(outlook.h_crossing);
-        if self.active == Active::Implicit {
+        if self.active == Active::Stiff {
             let Some(decay) = decay else { return };
-            let pays = outlook.last_attempt >= WORTHWHILE * self.stable / decay && !outlook.was_cut;
+            let in_vain = policy.fears_events && outlook.was_cut;
+            let pays = outlook.last_attempt >= policy.worthwhile * self.stable / decay && !in_vain;
             self.score = (self.score + if pays { -1 } else { 1 }).max(-DISAPPOINTMENT);
             if self.score >= DISAPPOINTMENT {
                 self.switch(Active::High);
-                self.patience = (2 * self.patience).min(MOST_PATIENCE);
+                self.patience = (2 * self.patience).min(policy.most_patience);
             }
             return;
         }
-        if let Some(decay) = decay
-            && self.implicit.is_some()
-        {
+        if let Some(decay) = decay {
             let stable = self.stable / decay;
             self.score = match (outlook.was_cut, wanted >= STIFF_RATIO * stable) {
-                (true, _) => self.score - SETBACK,
+                (true, _) => self.score - policy.setback,
                 (false, true) => self.score + 1,
                 (false, false) => self.score - 1,
             }
             .max(0);
             if self.score >= self.patience {
-                self.switch(Active::Implicit);
+                self.switch(Active::Stiff);
                 return;
             }
         }
@@ -178,13 +231,20 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         self.active = if limit <= self.low_share * outlook.h_tolerance { Active::Low } else { Active::High };
     }
 
+    fn stands_in(&self) -> bool {
+        self.active == Active::Low
+    }
+
     fn retries(&mut self, h: f64, error: f64) -> bool {
-        let retries = self.active == Active::Low;
-        if retries {
-            self.learn(h, error);
-            self.active = Active::High;
+        match self.active {
+            Active::Low => {
+                self.learn(h, error);
+                self.active = Active::High;
+                true
+            }
+            Active::High => false,
+            Active::Stiff => self.stiff.stepper_mut::<F>().retries(h, error),
         }
-        retries
     }
 
     fn attempt(&mut self, field: &mut F, start: Start<'_>, h: f64) -> Result<f64, NonFinite> {
@@ -192,18 +252,20 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
     }
 
     fn end(&self) -> &[f64] {
-        match (self.active, &self.implicit) {
+        match (self.active, &self.stiff) {
             (Active::Low, _) => Stepper::<F>::end(&self.low),
-            (Active::Implicit, Some(implicit)) => Stepper::<F>::end(implicit),
-            _ => Stepper::<F>::end(&self.high),
+            (Active::High, _) => Stepper::<F>::end(&self.high),
+            (Active::Stiff, StiffMethod::Implicit(stepper)) => Stepper::<F>::end(&**stepper),
+            (Active::Stiff, StiffMethod::Stabilised(stepper)) => Stepper::<F>::end(&**stepper),
         }
     }
 
     fn end_field(&self) -> &[f64] {
-        match (self.active, &self.implicit) {
+        match (self.active, &self.stiff) {
             (Active::Low, _) => Stepper::<F>::end_field(&self.low),
-            (Active::Implicit, Some(implicit)) => Stepper::<F>::end_field(implicit),
-            _ => Stepper::<F>::end_field(&self.high),
+            (Active::High, _) => Stepper::<F>::end_field(&self.high),
+            (Active::Stiff, StiffMethod::Implicit(stepper)) => Stepper::<F>::end_field(&**stepper),
+            (Active::Stiff, StiffMethod::Stabilised(stepper)) => Stepper::<F>::end_field(&**stepper),
         }
     }
 
@@ -220,10 +282,9 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
     }
 
     fn work(&self) -> Work {
-        let works = [Stepper::<F>::work(&self.low), Stepper::<F>::work(&self.high)];
-        let implicit = self.implicit.as_ref().map(|implicit| Stepper::<F>::work(implicit));
+        let steppers: [&dyn Stepper<F>; 3] = [&self.low, &self.high, self.stiff.stepper()];
         let mut total = Work { switches: self.n_switches, ..Work::default() };
-        for work in works.into_iter().chain(implicit) {
+        for work in steppers.map(|stepper| stepper.work()) {
             total.evaluations += work.evaluations;
             total.linearisations += work.linearisations;
             total.solves += work.solves;

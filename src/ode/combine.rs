@@ -1,5 +1,6 @@
 //! Linear combinations of long vectors in one pass over memory: what a step of any method spends its own time on.
 
+use super::stepper::Start;
 use crate::vector::{all_finite, vectorised};
 
 /// Most terms of a combination: the stages of the largest tableau, the end of the step and the extra stages of its interpolant.
@@ -26,12 +27,16 @@ impl<'a> Terms<'a> {
         terms
     }
 
-    /// The field part of the cubic Hermite polynomial: h x(1−x)² f_0 − h x²(1−x) f_1.
-    pub(super) fn hermite(h: f64, x: f64, first: &'a [f64], last: &'a [f64]) -> Self {
+    /// What the cubic Hermite polynomial adds to the state at the start: h x(1−x)² f_0 − h x²(1−x) f_1 + x²(3−2x)(y_1 − y_0), where `end` is
+    /// (y_1, f_1).
+    pub(super) fn hermite(h: f64, x: f64, start: Start<'a>, end: (&'a [f64], &'a [f64])) -> Self {
         let u = 1.0 - x;
+        let weight = x * x * (3.0 - 2.0 * x);
         let mut terms = Self::empty();
-        terms.push(h * x * u * u, first);
-        terms.push(-h * x * x * u, last);
+        terms.push(h * x * u * u, start.dy);
+        terms.push(-h * x * x * u, end.1);
+        terms.push(weight, end.0);
+        terms.push(-weight, start.y);
         terms
     }
 

@@ -25,9 +25,10 @@ impl StepController {
         self.h
     }
 
-    /// An attempt of length `h` was accepted with the given relative error. When something else than the tolerance had limited it and
+    /// An attempt of length `h` was accepted with the given relative error, which shrinks like h^`exponent`. When something else than the tolerance had limited it and
     /// the error is too small to tell what it would be for a longer step, the tolerance's step may only grow.
-    pub fn accept(&mut self, h: f64, error: f64) {
+    pub fn accept(&mut self, h: f64, error: f64, exponent: u32) {
+        self.exponent = exponent;
         let next = h * factor(error, self.exponent);
         let is_telling = h >= 0.999 * self.h || error > TELLING_ERROR;
         self.h = if is_telling { next } else { self.h.max(next.min(MAX_FACTOR * self.h)) };
@@ -37,11 +38,6 @@ impl StepController {
     /// step that pair could make, this one's tolerance allows as well.
     pub fn accept_lower(&mut self, h: f64, error: f64, exponent: u32) {
         self.h = self.h.max(h * factor(error, exponent));
-    }
-
-    /// The error shrinks like h to this power.
-    pub fn exponent(&self) -> u32 {
-        self.exponent
     }
 
     /// An attempt of length `h` was rejected; a non-finite error shrinks the most.

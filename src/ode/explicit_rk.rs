@@ -183,25 +183,18 @@ impl Interpolant for ExplicitRk {
         if x == 1.0 {
             return out.copy_from_slice(&self.end);
         }
-        let u = 1.0 - x;
-        let end_field = self.end_stage();
-        // Weight of y_1 in the cubic Hermite polynomial; that of y_0 is its complement.
-        let weight = x * x * (3.0 - 2.0 * x);
+        let end = (&self.end[..], self.end_stage());
         match &self.tableau.dense {
             Dense::StageWeights(table) => {
                 let at_x = stage_weights(table, x);
                 combine(out, Some(start.y), &Terms::new(self.h, &at_x[..table.len()], start.dy, &self.stages));
             }
             Dense::CubicHermite => {
-                let mut terms = Terms::hermite(self.h, x, start.dy, end_field);
-                terms.push(weight, &self.end);
-                terms.push(-weight, start.y);
-                combine(out, Some(start.y), &terms);
+                combine(out, Some(start.y), &Terms::hermite(self.h, x, start, end));
             }
             Dense::Nested { .. } => {
-                let mut terms = Terms::hermite(self.h, x, start.dy, end_field);
-                terms.push(weight, &self.end);
-                terms.push(-weight, start.y);
+                let mut terms = Terms::hermite(self.h, x, start, end);
+                let u = 1.0 - x;
                 let mut factor = (x * u).powi(2);
                 for (j, nested) in self.nested.iter().enumerate() {
                     terms.push(factor, nested);

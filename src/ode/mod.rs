@@ -1,6 +1,7 @@
 //! Piecewise-smooth ordinary differential equations with events and sliding. Knows nothing of networks, files or reports.
 
 mod auto;
+pub mod chebyshev;
 mod combine;
 pub mod controller;
 pub mod cut;
@@ -25,7 +26,8 @@ pub mod tableau;
 #[cfg(test)]
 mod testing;
 
-pub use auto::Auto;
+pub use auto::{Auto, StiffMethod};
+pub use chebyshev::Chebyshev;
 pub use cut::{CutField, Link};
 pub use deferred::{Snapshot, deferred};
 pub use diffsol::{DiffsolMethod, DiffsolStepper, MissingLinearisation};

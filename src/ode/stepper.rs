@@ -117,6 +117,11 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
         self.stability_interval().is_some()
     }
 
+    /// Whether the last attempt was made by a method of lower order in place of another one, whose tolerance the steps are controlled for.
+    fn stands_in(&self) -> bool {
+        false
+    }
+
     /// The attempt of length `h` was rejected for its error: whether the same length is worth another attempt, with another method.
     fn retries(&mut self, h: f64, error: f64) -> bool {
         let _ = (h, error);

@@ -201,8 +201,8 @@ pub enum Stop {
 /// How the smooth pieces are integrated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Method {
-    /// `Tsit5`, with changes to `Esdirk54` and back where stability rather than accuracy or events limits its steps; `Tsit5` throughout
-    /// with more than 1000 targets.
+    /// `Tsit5`, with changes to `Esdirk54` (with more than 1000 targets `Rkc2`) and back where stability rather than accuracy or events limits
+    /// its steps.
     #[default]
     Auto,
     /// `Auto`, with steps that hold many events where they cost less than going from event to event. For piecewise-linear activations
@@ -218,6 +218,10 @@ pub enum Method {
     Dop853,
     /// Implicit, order 5 (Kennedy & Carpenter 2019), for stiff stretches.
     Esdirk54,
+    /// Stabilised explicit, order 2 (Sommeijer, Shampine & Verwer 1998), for stiff stretches at loose tolerances.
+    Rkc2,
+    /// Stabilised explicit, order 4 (Abdulle 2002), for stiff stretches without any matrix.
+    Rock4,
     /// diffsol's explicit Tsit45.
     DiffsolTsit45,
     /// diffsol's implicit ESDIRK34.

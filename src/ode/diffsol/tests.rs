@@ -82,7 +82,7 @@ fn run(stepper: &mut dyn Stepper<Valley>, field: &mut Valley, norm: WrmsNorm, t_
         };
         assert!(taken > 0.0 && taken <= h, "{} took {taken} of {h}", stepper.name());
         assert_eq!(field.last, stepper.end(), "{}: the last evaluation is not at the end", stepper.name());
-        controller.accept(h, stepper.error(&norm, start));
+        controller.accept(h, stepper.error(&norm, start), stepper.error_exponent());
         run.n_steps += 1;
         stepper.prepare_dense(field, start).expect("finite");
         for x in [0.2, 0.5, 0.7] {

@@ -68,10 +68,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                     let error = self.stepper.error(&self.options.norm, start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
                         let exponent = self.stepper.error_exponent();
-                        if exponent == self.controller.exponent() {
-                            self.controller.accept(taken, error);
-                        } else {
+                        if self.stepper.stands_in() {
                             self.controller.accept_lower(taken, error, exponent);
+                        } else {
+                            self.controller.accept(taken, error, exponent);
                         }
                         self.last_attempt = (taken, false);
                         self.last_error = error;
