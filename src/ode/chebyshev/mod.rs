@@ -1,7 +1,7 @@
 //! Stabilised explicit methods: Runge–Kutta–Chebyshev steps whose stages are spent on stability.
 //!
 //! A real stability interval of length ℓ takes about √ℓ stages instead of a number proportional to ℓ, so that decay at rate λ costs √(hλ) evaluations per
-//! step and no memory beyond a few vectors. The coefficients come from [`rkc2`] and [`rock4`]; before each step the loop tells the decay
+//! step and no memory beyond a few vectors. The coefficients come from `rkc2` and `rock4`; before each step the loop tells the decay
 //! rate ([`Outlook`]), and an attempt takes as few stages as its length allows. Without an estimate it takes the fewest there are.
 //!
 //! What is stiff follows the slow motion. The stages of RKC follow it, too, and its end lies on it; those of ROCK4 are only of order one each, so that its end
