@@ -2,7 +2,7 @@
 
 use crate::data::MergedData;
 use crate::loss::Loss;
-use crate::net::{Backward, Batch, Forward, Held, KernelScratch, Probes, gradient_rates, switch_gram};
+use crate::net::{Backward, Batch, Forward, Held, KernelScratch, Probes, gradient_rates, mirror, switch_gram};
 use crate::ode::cut::{N_NODES, START};
 use crate::ode::{CutField, Link, Mode, NonFinite};
 use crate::vector::all_finite;
@@ -161,11 +161,7 @@ impl CutField for CutNetwork {
         }
         probes.switches(batch, theta, forward, active);
         switch_gram(batch, forward, probes, kernels, gram, m);
-        for column in 0..m {
-            for row in column + 1..m {
-                gram[row * m + column] = gram[column * m + row];
-            }
-        }
+        mirror(gram, m);
         let found = probes.reads(batch);
         links.extend(found.map(|(reader, source, weight)| Link { reader, source, weight }));
         links.sort_by_key(|link| (link.reader, link.source));

@@ -314,7 +314,7 @@ pub fn cross_gram(
 }
 
 /// Copies the lower triangle of an n × n matrix over the upper one, tile by tile so that columns stay in cache.
-fn mirror(matrix: &mut [f64], n: usize) {
+pub fn mirror(matrix: &mut [f64], n: usize) {
     const TILE: usize = 16;
     for first in (0..n).step_by(TILE) {
         for top in (first..n).step_by(TILE) {

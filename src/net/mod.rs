@@ -17,7 +17,7 @@ pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
 pub use architecture::ArchitectureError;
 pub use conserved::{Conserved, Law, NoLaw, laws, no_law};
 pub use displacement::JacobianMark;
-pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, gradient_rates, switch_gram};
+pub use kernel::{KernelScratch, Probes, cross_gram, gradient_products, gradient_rates, mirror, switch_gram};
 pub use layer::{Bias, Layer};
 pub use network::{Composer, Features, LayerPlan, Network, Place};
 pub use pass::{Backward, Batch, Forward, Held, TangentScratch};

@@ -266,24 +266,32 @@ impl Held {
                 (0..3).for_each(|k| seeds[c][k] += weight * delta[k]);
             }
         }
-        // Coefficient by coefficient, four columns at a time.
-        let moved = &mut self.right;
-        vectorised!(for (k, moved) in moved.iter_mut().enumerate() {
+        for moved in &mut *right {
             moved.clear();
             moved.resize(rates.len(), 0.0);
+        }
+        let [r0, r1, r2] = right;
+        vectorised!({
             let mut blocks = columns[..n].chunks_exact(4);
             let mut weights = multipliers.chunks_exact(4);
-            for (block, weight) in blocks.by_ref().zip(weights.by_ref()) {
-                let ([a, b, c, d], [wa, wb, wc, wd]) = (block, weight) else { continue };
-                let (wa, wb, wc, wd) = (wa[k], wb[k], wc[k], wd[k]);
+            // Four columns at a time, each of them read once.
+            for (block, weights) in blocks.by_ref().zip(weights.by_ref()) {
+                let ([a, b, c, d], [wa, wb, wc, wd]) = (block, weights) else { continue };
                 let sources = a.iter().zip(b).zip(c).zip(d);
-                for (m, (((a, b), c), d)) in moved.iter_mut().zip(sources) {
-                    *m += (wa * a + wb * b) + (wc * c + wd * d);
+                let targets = r0.iter_mut().zip(r1.iter_mut()).zip(r2.iter_mut());
+                for (((r0, r1), r2), (((a, b), c), d)) in targets.zip(sources) {
+                    *r0 += (wa[0] * a + wb[0] * b) + (wc[0] * c + wd[0] * d);
+                    *r1 += (wa[1] * a + wb[1] * b) + (wc[1] * c + wd[1] * d);
+                    *r2 += (wa[2] * a + wb[2] * b) + (wc[2] * c + wd[2] * d);
                 }
             }
-            for (column, weight) in blocks.remainder().iter().zip(weights.remainder()) {
-                let weight = weight[k];
-                moved.iter_mut().zip(column).for_each(|(m, c)| *m += weight * c);
+            for (column, w) in blocks.remainder().iter().zip(weights.remainder()) {
+                let targets = r0.iter_mut().zip(r1.iter_mut()).zip(r2.iter_mut());
+                for (((r0, r1), r2), c) in targets.zip(column) {
+                    *r0 += w[0] * c;
+                    *r1 += w[1] * c;
+                    *r2 += w[2] * c;
+                }
             }
         });
         for (k, moved) in self.right.iter().enumerate() {
