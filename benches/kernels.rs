@@ -1,8 +1,10 @@
-//! What one step is made of, at two sizes: gradient, gradient while many units slide, rates of all pre-activations, the scan of all
+//! What one step is made of, at four sizes: gradient, gradient while many units slide, rates of all pre-activations, the scan of all
 //! switching surfaces, Gram matrix, eigenvalues, Cholesky factors. How to read the figures is said in README.md of this folder.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use faer::{Mat, Scale, Side};
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, Mat, Par, Scale, Side};
 use gradflow::cholesky::Cholesky;
 use gradflow::flow::FlowField;
 use gradflow::ntk::GramEvaluator;
@@ -20,9 +22,57 @@ struct Case {
     theta: Vec<f64>,
 }
 
-fn cases() -> [Case; 2] {
+fn cases() -> [Case; 4] {
     let medium = ["data=Ball(samples: 100, inputs: 20, outputs: 5)", "network=Dense(hidden: [64, 64], bias: true)"];
-    [case("n40_10-32-32-2", &[]), case("n100_20-64-64-5", &medium)]
+    let few = ["data=Ball(samples: 20, inputs: 100, outputs: 5)", medium[1]];
+    let large = ["data=Ball(samples: 100, inputs: 300, outputs: 10)", "network=Dense(hidden: [100, 100], bias: true)"];
+    [
+        case("n40_10-32-32-2", &[]),
+        case("n20_100-64-64-5", &few),
+        case("n100_20-64-64-5", &medium),
+        case("n100_300-100-100-10", &large),
+    ]
+}
+
+/// Shapes (rows, inner, columns) of the matrix products that a gradient cannot do without.
+fn gradient_products(field: &FlowField) -> Vec<(usize, usize, usize)> {
+    let (n, widths) = (field.batch().n_samples(), field.batch().network().widths());
+    let forward = widths.windows(2).map(|w| (w[1], w[0], n));
+    let backward = widths.windows(2).skip(1).map(|w| (w[0], w[1], n));
+    let gradient = widths.windows(2).map(|w| (w[1], n, w[0]));
+    forward.chain(backward).chain(gradient).collect()
+}
+
+/// The same for the Gram matrix: features of the samples with each other, and seeds of all outputs with each other.
+fn gram_products(field: &FlowField) -> Vec<(usize, usize, usize)> {
+    let (n, widths) = (field.batch().n_samples(), field.batch().network().widths());
+    let n_targets = field.batch().n_outputs();
+    let hidden = &widths[1..widths.len() - 1];
+    let kernels = hidden.iter().map(|&w| (n, w, n));
+    let seeds = hidden.iter().map(|&w| (n_targets, w, n_targets));
+    let carried = hidden.windows(2).map(|w| (w[0], w[1], n_targets));
+    kernels.chain(seeds).chain(carried).collect()
+}
+
+/// Matrix products of the given shapes and nothing else; of the square ones only the lower triangle is counted in the Gram matrix, and
+/// computed here.
+fn products(shapes: &[(usize, usize, usize)]) -> impl FnMut() {
+    let operands = |&(m, k, n): &(usize, usize, usize)| {
+        (Mat::<f64>::zeros(m, n), Mat::from_fn(m, k, |i, j| (i + j) as f64), Mat::from_fn(k, n, |i, j| (i * j) as f64))
+    };
+    let mut operands: Vec<_> = shapes.iter().map(operands).collect();
+    move || {
+        for (target, left, right) in &mut operands {
+            let (dst, lhs, rhs) = (target.as_mut(), left.as_ref(), right.as_ref());
+            if dst.nrows() == dst.ncols() && lhs.nrows() != lhs.ncols() {
+                let (half, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+                triangular::matmul(dst, half, Accum::Replace, lhs, whole, rhs, whole, 1.0, Par::Seq);
+            } else {
+                matmul(dst, Accum::Replace, lhs, rhs, 1.0, Par::Seq);
+            }
+            black_box(&mut *target);
+        }
+    }
 }
 
 fn case(name: &'static str, overrides: &[&str]) -> Case {
@@ -51,6 +101,7 @@ fn kernels(c: &mut Criterion) {
             b.iter(|| field.eval(black_box(&theta), &sliding, &mut dy));
         });
         group.bench_function("gradient", |b| b.iter(|| field.eval(black_box(&theta), &mode, &mut dy)));
+        group.bench_function("gradient_products_alone", |b| b.iter(products(&gradient_products(&field))));
         field.eval(&theta, &mode, &mut dy).expect("the start is finite");
 
         let mut rates = vec![0.0; field.n_switches()];
@@ -85,6 +136,7 @@ fn kernels(c: &mut Criterion) {
 
         let mut grams = GramEvaluator::default();
         group.bench_function("gram", |b| b.iter(|| grams.gram(black_box(&field)).0.nrows()));
+        group.bench_function("gram_products_alone", |b| b.iter(products(&gram_products(&field))));
         let (gram, extremes) = grams.gram(&field);
         group.sample_size(20);
         group.bench_function("extreme_eigenvalues_warm", |b| b.iter(|| extremes.of(black_box(gram), f64::INFINITY)));

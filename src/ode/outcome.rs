@@ -93,9 +93,9 @@ pub struct Stats {
     pub strides: u64,
     /// Rejected attempts.
     pub rejected: u64,
-    /// Evaluations of the field.
+    /// Evaluations of the field; in strides, the combinations of gradients that shift its nodes among them.
     pub evaluations: u64,
-    /// Evaluations of all switching rates (one Jacobian–vector product each).
+    /// Evaluations of all switching rates (one Jacobian–vector product each); in strides, of rates and sensitivities at a node.
     pub rate_evaluations: u64,
     /// Evaluations of a single switching value.
     pub single_values: u64,
