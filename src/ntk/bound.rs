@@ -89,8 +89,9 @@ impl BoundCheck {
         self.samples.push((t, residual_norm, integral, integral_error));
     }
 
-    /// The verdicts, given λ₀ (`None` when λ_min was not tracked) and the run's relative tolerance.
-    pub fn report(&self, lambda0: Option<&Lambda0>, rtol: f64) -> BoundReport {
+    /// The verdicts, given λ₀ (`None` when λ_min was not tracked), by how much ∫λ_min may be larger than recorded, and the run's relative
+    /// tolerance.
+    pub fn report(&self, lambda0: Option<&Lambda0>, integral_room: f64, rtol: f64) -> BoundReport {
         let Some(lambda0) = lambda0 else {
             return BoundReport::nothing(Verdict::Unresolved, "λ_min was not tracked");
         };
@@ -101,7 +102,9 @@ impl BoundCheck {
         // λ_min of a singular G is rounding, and so is its integral: that bound says as little as λ₀ = 0.
         let rounding = self.samples.last().map_or(0.0, |s| s.0 * lambda0.resolution);
         let (integral_verdict, integral_reason) = if total > rounding {
-            judge_ratio(&integral, &format!("∫λ_min = {total:.6e}"))
+            let upper = total + integral_room;
+            let range = if integral_room > 0.0 { format!(" to {upper:.6e}") } else { String::new() };
+            judge_ratio(&integral, &format!("∫λ_min = {total:.6e}{range}"))
         } else {
             self.judge(&integral, lambda0, total)
         };

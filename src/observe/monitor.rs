@@ -172,6 +172,7 @@ impl<'a> Monitor<'a> {
             displacement_worst_ratio: 0.0,
             displacement: 0.0,
         };
+        let coverage = self.tracker.as_ref().map(|t| t.coverage);
         let n_spectra = self.spectra.as_ref().map_or(0, |s| s.n_spectra);
         Observed {
             loss_initial,
@@ -181,10 +182,10 @@ impl<'a> Monitor<'a> {
             events: self.counts,
             bound: match self.inner.loss().beyond_theory() {
                 Some(reason) => BoundReport::without_claim(reason),
-                None => self.bound.report(lambda0.as_ref(), self.rtol),
+                None => self.bound.report(lambda0.as_ref(), coverage.map_or(0.0, |c| c.integral_room), self.rtol),
             },
             lambda0,
-            coverage: self.tracker.as_ref().map(|t| t.coverage),
+            coverage,
             identities: self.identities.map_or(empty, |i| i.report()),
             branch_points: self.branch_points,
             start: self.start,

@@ -22,7 +22,7 @@ pub(super) fn constant(evidence: &Evidence) -> ClaimRow {
     let lambda0 = evidence.run.observed.lambda0;
     let mut check = BoundCheck::default();
     evidence.rows.iter().for_each(|row| check.record(row.t, row.residual_norm, 0.0, 0.0));
-    let report = check.report(lambda0.as_ref(), evidence.plan.rtol);
+    let report = check.report(lambda0.as_ref(), 0.0, evidence.plan.rtol);
     let verdict = Verdict::from(report.verdict);
     let mut meaning = report.reason;
     if let (Verdict::Holds, Some(lambda0)) = (verdict, lambda0) {

@@ -191,8 +191,10 @@ impl Held {
         let coupling = &mut right[0];
         coupling.clear();
         coupling.extend(slots[..n].iter().map(|&s| column[s]));
-        border.clear();
-        vectorised!(border.extend(inverse[..n].iter().map(|row| dot(&row[..n], coupling))));
+        border.resize(n, 0.0);
+        vectorised!(for (b, row) in border.iter_mut().zip(&inverse[..n]) {
+            *b = dot(&row[..n], coupling);
+        });
         let diagonal = column[slots[n]];
         let pivot = diagonal - dot(border, coupling);
         if pivot.is_nan() || pivot <= SINGULAR * diagonal {
