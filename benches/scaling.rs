@@ -1,11 +1,14 @@
 //! How time, memory and events grow with samples, width, depth and outputs: whole runs until the loss has halved, one setting varied at a
 //! time, and exponents fitted to each column. Not a Criterion bench, since one run of each is enough.
 
-use gradflow::ode::Stats;
 use gradflow::scenario::Scenario;
 use gradflow::simulate::simulate;
 use std::fs;
+use std::process::Command;
 use std::time::Instant;
+
+/// The argument that asks for one run alone.
+const ONE_RUN: &str = "--one-run";
 
 /// What is varied, and the settings of it.
 struct Axis {
@@ -33,16 +36,35 @@ const AXES: [Axis; 4] = [
 ];
 
 /// Figures of one run.
+#[derive(Clone, Copy)]
 struct Measured {
-    stats: Stats,
-    n_events: u64,
+    events: f64,
+    gradients: f64,
     seconds: f64,
-    peak_mib: Option<f64>,
+    /// Largest resident memory, NaN where the system does not tell.
+    peak_mib: f64,
 }
 
+/// Measures in a process of its own, whose memory is that of one run.
 fn measure(sizes: Sizes, method: &str, track: &str) -> Measured {
+    let program = std::env::current_exe().expect("a running program has a path");
     let Sizes { samples, width, depth, outputs } = sizes;
-    let hidden = vec![width.to_string(); depth].join(", ");
+    let numbers = [samples, width, depth, outputs].map(|number| number.to_string());
+    let child = Command::new(program).arg(ONE_RUN).args(numbers).args([method, track]).output();
+    let output = child.expect("this program can run itself");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figures: Vec<f64> = text.split_whitespace().map(|word| word.parse().unwrap_or(f64::NAN)).collect();
+    let [events, gradients, seconds, peak_mib] = figures[..] else {
+        panic!("a run failed: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    Measured { events, gradients, seconds, peak_mib }
+}
+
+/// The other side of [`measure`].
+fn run_one(arguments: &[String]) {
+    let [samples, width, depth, outputs, method, track] = arguments else { panic!("six arguments: {arguments:?}") };
+    let depth: usize = depth.parse().expect("a number of layers");
+    let hidden = vec![width.clone(); depth].join(", ");
     let overrides = [
         format!("data=Ball(samples: {samples}, inputs: 20, outputs: {outputs})"),
         format!("network=Dense(hidden: [{hidden}], bias: true)"),
@@ -53,16 +75,15 @@ fn measure(sizes: Sizes, method: &str, track: &str) -> Measured {
         format!("ntk.track={track}"),
     ];
     let scenario = Scenario::load("quickstart", &overrides).unwrap_or_else(|error| panic!("{error}"));
-    let has_reset = fs::write("/proc/self/clear_refs", "5").is_ok();
     let start = Instant::now();
     let run = simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false);
     let seconds = start.elapsed().as_secs_f64();
     let events = run.observed.events;
     let n_events = events.crossing + events.slide_enter + events.slide_exit + events.graze;
-    Measured { stats: run.outcome.stats, n_events, seconds, peak_mib: peak_mib().filter(|_| has_reset) }
+    println!("{n_events} {} {seconds} {}", run.outcome.stats.evaluations, peak_mib().unwrap_or(f64::NAN));
 }
 
-/// The largest resident memory since it was last reset, where the system tells.
+/// The largest resident memory of this process, where the system tells.
 fn peak_mib() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -79,8 +100,12 @@ fn exponent(points: &[(f64, f64)]) -> f64 {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == ONE_RUN) {
+        return run_one(&arguments[1..]);
+    }
     // `cargo test --benches` runs this without `--bench`: one small setting shows that it works.
-    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let is_bench = arguments.iter().any(|argument| argument == "--bench");
     println!(
         "| varied | value | events | Auto: gradients | s | Strides: gradients | s | λ_min followed: s | peak MiB |"
     );
@@ -92,13 +117,13 @@ fn main() {
             let strides = measure(sizes(*value), "Strides", "false");
             let tracked = measure(sizes(*value), "Auto", "Adaptive");
             let figures = [
-                auto.n_events as f64,
-                auto.stats.evaluations as f64,
+                auto.events,
+                auto.gradients,
                 auto.seconds,
-                strides.stats.evaluations as f64,
+                strides.gradients,
                 strides.seconds,
                 tracked.seconds,
-                tracked.peak_mib.unwrap_or(f64::NAN),
+                tracked.peak_mib,
             ];
             let [events, gradients, seconds, stride_gradients, stride_seconds, tracked_seconds, peak] = figures;
             println!(
