@@ -129,6 +129,7 @@ impl Loss {
     pub fn seed(self, data: &MergedData, part: usize, f: &[f64], seed: &mut [f64]) -> f64 {
         let m = data.n_outputs;
         let mut largest = 0.0_f64;
+        let mut probabilities = Vec::new();
         for (u, &w) in data.weight.iter().enumerate() {
             let at = u * m..(u + 1) * m;
             let (f, y, seed) = (&f[at.clone()], &data.y[at.clone()], &mut seed[at]);
@@ -143,7 +144,8 @@ impl Loss {
                     let parts = f.chunks_exact(part).zip(y.chunks_exact(part)).zip(seed.chunks_exact_mut(part));
                     for ((f, y), seed) in parts {
                         softmax(f, seed);
-                        let probabilities = seed.to_vec();
+                        probabilities.clear();
+                        probabilities.extend_from_slice(seed);
                         for (k, (seed, y)) in seed.iter_mut().zip(y).enumerate() {
                             // 1 − p without cancellation: a residual far below rounding of 1 still points somewhere.
                             let others: f64 =
@@ -209,7 +211,7 @@ impl Loss {
         softmax_part: impl Fn(&mut [f64], &[f64]),
     ) {
         let m = data.n_outputs;
-        let mut roots = vec![0.0; part];
+        let mut roots = if self == Self::SoftmaxCrossEntropy { vec![0.0; part] } else { Vec::new() };
         for ((v, f), w) in v.chunks_exact_mut(m).zip(f.chunks_exact(m)).zip(&data.weight) {
             let root = w.sqrt();
             match self {

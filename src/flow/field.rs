@@ -49,11 +49,21 @@ pub struct FlowField {
     largest_term: f64,
     layer_scale: Vec<f64>,
     layer_mu: Vec<f64>,
-    power_vector: Vec<f64>,
+    power: PowerIteration,
     low_rank: LowRank,
     cut: Option<Box<CutNetwork>>,
     bends: Bends,
     second: SecondOrder,
+}
+
+/// The power iteration for the decay rate.
+#[derive(Debug, Clone, Default)]
+struct PowerIteration {
+    /// Where it stands, length nM.
+    vector: Vec<f64>,
+    /// An output seed, and its gradient.
+    seed: Vec<f64>,
+    direction: Vec<f64>,
 }
 
 /// Scalars at one point of the flow.
@@ -112,7 +122,7 @@ impl FlowField {
             loss,
             layer_scale: vec![0.0; n_hidden],
             layer_mu: vec![0.0; n_hidden],
-            power_vector: Vec::new(),
+            power: PowerIteration::default(),
             low_rank: LowRank::default(),
             cut: None,
             bends: Bends::default(),
@@ -279,7 +289,7 @@ pub(super) fn hold(batch: &Batch, switches: &Switches, theta: &[f64], contacts: 
         held.extend(switches.members(c.switch).iter().map(|&index| Held { index, output }));
     }
     if !switches.are_single() {
-        held.sort_by_key(|h| h.index);
+        held.sort_unstable_by_key(|h| h.index);
     }
 }
 
@@ -453,30 +463,32 @@ impl PiecewiseField for FlowField {
 
     fn decay_rate(&mut self, _mode: &Mode) -> Option<f64> {
         let part = self.batch.network().n_outputs_per_part();
-        let Self { batch, data, loss, theta, forward, slide, buffers, power_vector, .. } = self;
-        let n_iterations = if power_vector.len() == batch.n_outputs() {
+        let Self { batch, data, loss, theta, forward, slide, buffers, power, .. } = self;
+        let PowerIteration { vector, seed, direction } = power;
+        let n_iterations = if vector.len() == batch.n_outputs() {
             POWER_ITERATIONS.1
         } else {
             // Deterministic and without any symmetry that an eigenvector could be orthogonal to.
-            power_vector.clear();
-            power_vector.extend((0..batch.n_outputs()).map(|k| 1.0 + (k as f64 * 0.618_033_988_75).fract()));
+            vector.clear();
+            vector.extend((0..batch.n_outputs()).map(|k| 1.0 + (k as f64 * 0.618_033_988_75).fract()));
             POWER_ITERATIONS.0
         };
         buffers.resize(batch, theta.len());
-        let mut direction = vec![0.0; theta.len()];
+        direction.resize(theta.len(), 0.0);
         let mut rate = 0.0;
         for _ in 0..n_iterations {
-            let length = norm(power_vector);
-            let mut scaled: Vec<f64> = power_vector.iter().map(|v| v / length).collect();
-            loss.apply_root_transposed(data, part, &forward.f, &mut scaled);
-            batch.backward(theta, forward, &scaled, &[], &mut buffers.backward, &mut direction);
-            slide.project_tangent(batch, theta, forward, &mut direction, buffers);
-            batch.tangent(theta, forward, &direction, &mut buffers.dz, &mut buffers.df, &mut buffers.scratch);
-            power_vector.copy_from_slice(&buffers.df);
-            loss.apply_root(data, part, &forward.f, power_vector);
-            rate = norm(power_vector);
+            let length = norm(vector);
+            seed.clear();
+            seed.extend(vector.iter().map(|v| v / length));
+            loss.apply_root_transposed(data, part, &forward.f, seed);
+            batch.backward(theta, forward, seed, &[], &mut buffers.backward, direction);
+            slide.project_tangent(batch, theta, forward, direction, buffers);
+            batch.tangent(theta, forward, direction, &mut buffers.dz, &mut buffers.df, &mut buffers.scratch);
+            vector.copy_from_slice(&buffers.df);
+            loss.apply_root(data, part, &forward.f, vector);
+            rate = norm(vector);
             if rate == 0.0 {
-                power_vector.clear();
+                vector.clear();
                 return Some(0.0);
             }
         }

@@ -10,7 +10,8 @@ use crate::data::MergedData;
 use crate::loss::Loss;
 use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram};
 use crate::ode::{Linearisation, Mode, NonFinite};
-use faer::MatRef;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use std::sync::Arc;
 
 /// See the module.
@@ -26,6 +27,23 @@ pub struct LowRank {
     scratch: KernelScratch,
     gram: Vec<f64>,
     factor: Cholesky,
+    held: Vec<Held>,
+    /// A vector of length P.
+    vector: Vec<f64>,
+    /// A vector of length nM.
+    image: Vec<f64>,
+    correction: Correction,
+    transposed: Vec<f64>,
+}
+
+/// What sliding units take away from J Jᵀ, with the factors it is made of.
+#[derive(Debug, Clone, Default)]
+struct Correction {
+    /// V Jᵀ.
+    cross: Vec<f64>,
+    /// Γ⁻¹ V Jᵀ.
+    solved: Vec<f64>,
+    product: Vec<f64>,
 }
 
 /// What to linearise.
@@ -54,26 +72,25 @@ impl LowRank {
         }
     }
 
-    /// out = K v, length nM.
-    fn jacobian(&mut self, v: &[f64]) -> Vec<f64> {
-        let Some(Attached { batch, data, loss, part, .. }) = &self.problem else { return Vec::new() };
-        let mut tangent = v.to_vec();
-        self.slide.project_tangent(batch, &self.theta, &self.forward, &mut tangent, &mut self.buffers);
+    /// image = K v.
+    fn jacobian(&mut self, v: &[f64]) {
+        let Some(Attached { batch, data, loss, part, .. }) = &self.problem else { return };
+        self.vector.clear();
+        self.vector.extend_from_slice(v);
+        self.slide.project_tangent(batch, &self.theta, &self.forward, &mut self.vector, &mut self.buffers);
         self.buffers.resize(batch, v.len());
         let TangentBuffers { dz, df, scratch, .. } = &mut self.buffers;
-        batch.tangent(&self.theta, &self.forward, &tangent, dz, df, scratch);
-        let mut image = df.clone();
-        loss.apply_root(data, *part, &self.forward.f, &mut image);
-        image
+        batch.tangent(&self.theta, &self.forward, &self.vector, dz, df, scratch);
+        self.image.clone_from(df);
+        loss.apply_root(data, *part, &self.forward.f, &mut self.image);
     }
 
-    /// out = Kᵀ v, length P.
-    fn jacobian_transposed(&mut self, v: &[f64], out: &mut [f64]) {
+    /// out = Kᵀ image, length P; the image is lost.
+    fn jacobian_transposed(&mut self, out: &mut [f64]) {
         let Some(Attached { batch, data, loss, part, .. }) = &self.problem else { return };
-        let mut seed = v.to_vec();
-        loss.apply_root_transposed(data, *part, &self.forward.f, &mut seed);
+        loss.apply_root_transposed(data, *part, &self.forward.f, &mut self.image);
         self.buffers.resize(batch, out.len());
-        batch.backward(&self.theta, &self.forward, &seed, &[], &mut self.buffers.backward, out);
+        batch.backward(&self.theta, &self.forward, &self.image, &[], &mut self.buffers.backward, out);
         self.slide.project_tangent(batch, &self.theta, &self.forward, out, &mut self.buffers);
     }
 }
@@ -85,9 +102,8 @@ impl Linearisation for LowRank {
         };
         self.theta.clear();
         self.theta.extend_from_slice(y);
-        let mut held: Vec<Held> = Vec::new();
-        super::field::hold(batch, switches, y, mode.sliding(), &mut held);
-        batch.forward(y, switches.pieces(mode, &mut self.pieces), &held, &mut self.forward);
+        super::field::hold(batch, switches, y, mode.sliding(), &mut self.held);
+        batch.forward(y, switches.pieces(mode, &mut self.pieces), &self.held, &mut self.forward);
         self.slide.assemble(batch, y, &self.forward, switches.firsts(mode.sliding()));
         self.probes.outputs(batch, y, &self.forward, &self.forward.slope);
         cross_gram(batch, &self.forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
@@ -95,24 +111,28 @@ impl Linearisation for LowRank {
         if !self.slide.switches().is_empty() {
             // K Kᵀ = J Jᵀ − (J Vᵀ) Γ⁻¹ (V Jᵀ).
             let k = self.slide.switches().len();
-            let mut cross = Vec::new();
-            cross_gram(batch, &self.forward, self.slide.probes(), &self.probes, &mut self.scratch, &mut cross);
-            let mut solved = cross.clone();
-            self.slide.solve_columns(&mut solved);
-            let cross = MatRef::from_column_major_slice(&cross[..], k, size);
-            let correction = cross.transpose() * MatRef::from_column_major_slice(&solved[..], k, size);
-            for q in 0..size {
-                for p in 0..size {
-                    self.gram[q * size + p] -= correction[(p, q)];
-                }
-            }
+            let Correction { cross, solved, product } = &mut self.correction;
+            cross_gram(batch, &self.forward, self.slide.probes(), &self.probes, &mut self.scratch, cross);
+            solved.clone_from(cross);
+            self.slide.solve_columns(solved);
+            product.resize(size * size, 0.0);
+            matmul(
+                MatMut::from_column_major_slice_mut(&mut product[..], size, size),
+                Accum::Replace,
+                MatRef::from_column_major_slice(&cross[..], k, size).transpose(),
+                MatRef::from_column_major_slice(&solved[..], k, size),
+                1.0,
+                Par::Seq,
+            );
+            self.gram.iter_mut().zip(product).for_each(|(g, c)| *g -= *c);
         }
         // Bᵀ on both sides, column by column and, by symmetry, row by row.
         let f = &self.forward.f;
         self.gram.chunks_exact_mut(size).for_each(|column| loss.apply_root(data, *part, f, column));
-        let mut transposed: Vec<f64> = (0..size * size).map(|k| self.gram[(k % size) * size + k / size]).collect();
-        transposed.chunks_exact_mut(size).for_each(|column| loss.apply_root(data, *part, f, column));
-        self.gram = transposed;
+        self.transposed.clear();
+        self.transposed.extend((0..size * size).map(|k| self.gram[(k % size) * size + k / size]));
+        self.transposed.chunks_exact_mut(size).for_each(|column| loss.apply_root(data, *part, f, column));
+        std::mem::swap(&mut self.gram, &mut self.transposed);
         if self.gram.iter().sum::<f64>().is_finite() {
             Ok(())
         } else {
@@ -121,8 +141,8 @@ impl Linearisation for LowRank {
     }
 
     fn apply(&mut self, v: &[f64], out: &mut [f64]) {
-        let image = self.jacobian(v);
-        self.jacobian_transposed(&image, out);
+        self.jacobian(v);
+        self.jacobian_transposed(out);
         out.iter_mut().for_each(|o| *o = -*o);
     }
 
@@ -134,12 +154,13 @@ impl Linearisation for LowRank {
     }
 
     fn solve(&mut self, b: &mut [f64]) {
-        let mut image = self.jacobian(b);
+        self.jacobian(b);
         if self.factor.size() > 0 {
-            self.factor.solve(&mut image);
+            self.factor.solve(&mut self.image);
         }
-        let mut correction = vec![0.0; b.len()];
-        self.jacobian_transposed(&image, &mut correction);
+        let mut correction = std::mem::take(&mut self.vector);
+        self.jacobian_transposed(&mut correction);
         b.iter_mut().zip(&correction).for_each(|(b, c)| *b -= c);
+        self.vector = correction;
     }
 }

@@ -116,6 +116,21 @@ pub struct Found {
     pub exits: Vec<(Contact, Side)>,
 }
 
+/// Memory that location uses again from step to step.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    /// What the last scan found; see [`Located::suspect`].
+    suspicions: Vec<Suspicious>,
+    /// Closest approaches inside the step; see [`Located::earliest`].
+    pub approaches: Vec<Approach>,
+    /// Margins of the sliding contacts at a place inside the step.
+    pub margins: Vec<SlideMargin>,
+    marks: Vec<u8>,
+    candidates: Vec<Candidate>,
+    /// Margins while an exit is located: at the last place, and at the last one behind the exit.
+    exit_margins: [Vec<SlideMargin>; 2],
+}
+
 /// One attempted step, as event location sees it.
 pub struct Located<'a, F> {
     /// The field.
@@ -142,6 +157,8 @@ pub struct Located<'a, F> {
     pub y: &'a mut [f64],
     /// Scratch of length dim.
     pub dy: &'a mut [f64],
+    /// Other scratch.
+    pub scratch: &'a mut Scratch,
     /// Where the field was last evaluated, if that was in this step.
     pub evaluated_at: Option<f64>,
     /// Field evaluations made here.
@@ -151,12 +168,16 @@ pub struct Located<'a, F> {
 }
 
 impl<F: PiecewiseField> Located<'_, F> {
-    /// The earliest event, if any, and closest approaches inside the step, among the boundaries that [`suspicions`](Self::suspicions)
-    /// has found.
-    pub fn earliest(&mut self, suspicions: &[Suspicious]) -> (Option<Found>, Vec<Approach>) {
-        let mut candidates = Vec::new();
-        let mut approaches = Vec::new();
-        for &Suspicious { boundary, fresh, suspicion } in suspicions {
+    /// The earliest event, if any, among the boundaries that [`suspect`](Self::suspect) has found; closest approaches are added to the
+    /// scratch.
+    pub fn earliest(&mut self) -> Option<Found> {
+        let mut candidates = std::mem::take(&mut self.scratch.candidates);
+        candidates.clear();
+        // Each becomes one or the other; room for both means that neither list grows in a step without an event.
+        candidates.reserve(self.scratch.suspicions.len());
+        self.scratch.approaches.reserve(self.scratch.suspicions.len());
+        for k in 0..self.scratch.suspicions.len() {
+            let Suspicious { boundary, fresh, suspicion } = self.scratch.suspicions[k];
             match suspicion {
                 Suspicion::Left { estimate } => {
                     candidates.push(Candidate { boundary, fresh, estimate, outside: 1.0 });
@@ -167,24 +188,26 @@ impl<F: PiecewiseField> Located<'_, F> {
                     if distance < -floor(self.field, &boundary) {
                         candidates.push(Candidate { boundary, fresh, estimate: x, outside: x });
                     } else {
-                        approaches.push(Approach { contact: boundary.contact, x, distance: distance.max(0.0) / scale });
+                        let (contact, distance) = (boundary.contact, distance.max(0.0) / scale);
+                        self.scratch.approaches.push(Approach { contact, x, distance });
                     }
                 }
             }
         }
         candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
-        let mut found: Option<Found> = None;
+        let mut first: Option<(f64, Contact)> = None;
         for candidate in &candidates {
-            let best = found.as_ref().map_or(1.0, |f| f.x);
+            let best = first.map_or(1.0, |(x, _)| x);
             if candidate.estimate > best + ESTIMATE_SLACK {
                 break;
             }
             let x = self.locate(candidate);
-            if found.is_none() || x < best {
-                found = Some(Found { x, hits: vec![candidate.boundary.contact], exits: Vec::new() });
+            if first.is_none() || x < best {
+                first = Some((x, candidate.boundary.contact));
             }
         }
-        (found, approaches)
+        self.scratch.candidates = candidates;
+        first.map(|(x, contact)| Found { x, hits: vec![contact], exits: Vec::new() })
     }
 
     /// Puts `y` at part `x` of the step and the field's last evaluation there, unless that is where it is.
@@ -209,8 +232,9 @@ impl<F: PiecewiseField> Located<'_, F> {
         if self.worst_margin(margins_high) >= -self.margin_tol() {
             return None;
         }
-        let mut margins = Vec::new();
-        let mut at_outside = margins_high.to_vec();
+        let [mut margins, mut at_outside] = std::mem::take(&mut self.scratch.exit_margins);
+        at_outside.clear();
+        at_outside.extend_from_slice(margins_high);
         let start = self.worst_margin(&self.start.margins);
         let mut bracket = Bracket { inside: (0.0, start), outside: (x_high, self.worst_margin(margins_high)) };
         let mut evaluate = |this: &mut Self, x: f64| {
@@ -244,6 +268,7 @@ impl<F: PiecewiseField> Located<'_, F> {
         let x_tol = self.x_tol;
         let x = first_outside(bracket, x_tol, |x| evaluate(self, x));
         let exits = self.letting_go(&at_outside);
+        self.scratch.exit_margins = [margins, at_outside];
         Some(Found { x, hits: Vec::new(), exits })
     }
 
@@ -256,8 +281,9 @@ impl<F: PiecewiseField> Located<'_, F> {
 
     /// Adds to `hits` all free switches that reach a breakpoint at the field's last point within `same_time`; returns one that has passed
     /// its breakpoint earlier than that, if any.
-    pub fn gather(&self, rates: &[f64], same_time: f64, hits: &mut Vec<Contact>) -> Option<Contact> {
+    pub fn gather(&mut self, rates: &[f64], same_time: f64, hits: &mut Vec<Contact>) -> Option<Contact> {
         let mut overtaken = None;
+        let mut marks = std::mem::take(&mut self.scratch.marks);
         let values = self.field.values();
         let mut judge = |j: usize| {
             let (value, rate) = (values[j], rates[j]);
@@ -283,12 +309,12 @@ impl<F: PiecewiseField> Located<'_, F> {
             Some(breakpoints) => {
                 let largest = breakpoints.iter().fold(0.0, |largest: f64, b| largest.max(b.abs()));
                 let near = 1e-9 * (self.field.largest_scale() + largest);
-                let mut marks = Vec::new();
                 mark_near(breakpoints, &self.start.values, (values, rates), (near, same_time), &mut marks);
                 marked(&marks).for_each(&mut judge);
             }
             None => (0..values.len()).for_each(&mut judge),
         }
+        self.scratch.marks = marks;
         overtaken
     }
 
@@ -319,18 +345,20 @@ impl<F: PiecewiseField> Located<'_, F> {
     /// one, and those that cannot be told from it. Margins of one sample often vanish together, with its residual.
     fn letting_go(&self, margins: &[SlideMargin]) -> Vec<(Contact, Side)> {
         let pairs = self.mode.sliding().iter().zip(margins).filter(|(c, _)| !self.forced.contains(c));
-        let all: Vec<(f64, Contact, Side)> = pairs
-            .map(|(&c, m)| (m.least() / m.scale, c, if m.below < m.above { Side::Below } else { Side::Above }))
-            .collect();
-        let worst = all.iter().fold(0.0, |w: f64, (size, _, _)| w.min(*size));
+        let all =
+            pairs.map(|(&c, m)| (m.least() / m.scale, c, if m.below < m.above { Side::Below } else { Side::Above }));
+        let worst = all.clone().fold(0.0, |w: f64, (size, _, _)| w.min(size));
         // Far smaller than the worst it has only just begun to cross zero, unless both are rounding.
         let limit = if worst < -self.margin_tol() { 0.1 * worst } else { LETTING_GO * self.margin_tol() };
-        all.into_iter().filter(|(size, _, _)| *size <= limit).map(|(_, c, side)| (c, side)).collect()
+        all.filter(|(size, _, _)| *size <= limit).map(|(_, c, side)| (c, side)).collect()
     }
 
-    /// Boundaries that the cubic through both ends of the step does not clear. None, and no slide in question, means no event.
-    pub fn suspicions(&self) -> Vec<Suspicious> {
-        let mut found = Vec::new();
+    /// Finds the boundaries that the cubic through both ends of the step does not clear, and says whether there are any. None, and no
+    /// slide in question, means no event.
+    pub fn suspect(&mut self) -> bool {
+        let mut found = std::mem::take(&mut self.scratch.suspicions);
+        let mut marks = std::mem::take(&mut self.scratch.marks);
+        found.clear();
         let mut judge = |switch: usize| {
             let (rate_0, rate_1) = (self.start.rates[switch], self.end.rates[switch]);
             // Three times what the Bézier coefficients add to the values at most.
@@ -360,13 +388,14 @@ impl<F: PiecewiseField> Located<'_, F> {
         };
         match self.field.common_breakpoints() {
             Some(breakpoints) => {
-                let mut marks = Vec::new();
                 mark_passing(breakpoints, self.start, self.end, self.h, &mut marks);
                 marked(&marks).for_each(&mut judge);
             }
             None => (0..self.end.values.len()).for_each(&mut judge),
         }
-        found
+        let any = !found.is_empty();
+        (self.scratch.suspicions, self.scratch.marks) = (found, marks);
+        any
     }
 
     /// Judges a boundary from its distances and their slopes (per unit x) at both ends of the step.

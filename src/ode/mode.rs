@@ -40,11 +40,24 @@ impl Side {
 }
 
 /// The piece of every switch and the set of sliding contacts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub struct Mode {
     piece: Vec<u16>,
     held: Vec<bool>,
     sliding: Vec<Contact>,
+}
+
+impl Clone for Mode {
+    fn clone(&self) -> Self {
+        Self { piece: self.piece.clone(), held: self.held.clone(), sliding: self.sliding.clone() }
+    }
+
+    /// In the memory at hand, which a derived one would not use again.
+    fn clone_from(&mut self, other: &Self) {
+        self.piece.clone_from(&other.piece);
+        self.held.clone_from(&other.held);
+        self.sliding.clone_from(&other.sliding);
+    }
 }
 
 impl Mode {

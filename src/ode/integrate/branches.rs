@@ -1,16 +1,16 @@
 //! Branch points: events and near misses beyond which the result hangs on the last digits.
 
 use super::{BRANCH_MARGIN, Integration, Options};
-use crate::ode::event::{Approach, Found};
+use crate::ode::event::Found;
 use crate::ode::field::{PiecewiseField, SlideMargin};
 use crate::ode::mode::Side;
 use crate::ode::observer::{BranchKind, BranchPoint};
 use crate::ode::stepper::Stepper;
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
-    pub(super) fn report_near_misses(&mut self, h: f64, x_end: f64, approaches: &[Approach]) {
+    pub(super) fn report_near_misses(&mut self, h: f64, x_end: f64) {
         let narrow = narrow_margin(self.options);
-        for approach in approaches.iter().filter(|a| a.x <= x_end && a.distance < narrow) {
+        for approach in self.scratch.approaches.iter().filter(|a| a.x <= x_end && a.distance < narrow) {
             let (attraction, noise) = self.field.attraction(approach.contact);
             if attraction < -1e-9 * noise {
                 self.observer.branch_point(&BranchPoint {

@@ -56,7 +56,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Decides the modes at the event and goes on from its far side.
-    pub(super) fn commit_event(&mut self, found: &Found, h: f64) -> ControlFlow<StopReason> {
+    pub(super) fn commit_event(&mut self, found: Found, h: f64) -> ControlFlow<StopReason> {
         self.last_attempt.1 = true;
         let zero_length = found.x * h <= 1e-14 * (self.t + self.controller.h());
         if !zero_length {
@@ -70,41 +70,37 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.field.rates(&self.dy, &mut self.start.rates);
             self.stats.rate_evaluations += 1;
         }
-        let rates_before = self.start.rates.clone();
-        self.report_narrow_events(found, &margins, &rates_before);
-        let mut meeting = Meeting {
-            hits: found.hits.clone(),
-            exits: found.exits.clone(),
-            forced: self.guard(found, zero_length)?,
-            ..Meeting::default()
-        };
-        meeting.hits.retain(|c| !meeting.forced.contains(c));
+        let mut before = std::mem::take(&mut self.before);
+        before.rates.clone_from(&self.start.rates);
+        before.mode.clone_from(&self.mode);
+        self.report_narrow_events(&found, &margins, &before.rates);
+        let forced = self.guard(&found, zero_length)?;
         let Self { fresh, field, mode, .. } = self;
         fresh.retain(|&c| !found.hits.contains(&c) && still_on(&**field, mode, c, field.values()));
-        meeting.resting.clone_from(&self.fresh);
 
         let mut on_surface: Vec<Contact> = self.mode.sliding().iter().chain(&found.hits).copied().collect();
-        on_surface.sort();
+        on_surface.sort_unstable();
         if let Err(error) = self.field.project(&mut self.y, &self.mode, &on_surface) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }
-        let before = self.mode.clone();
+        let mut meeting = Meeting { hits: found.hits, resting: self.fresh.clone(), exits: found.exits, forced };
+        meeting.hits.retain(|c| !meeting.forced.contains(c));
         for lost in self.decide(&meeting)? {
             let branch = BranchPoint { t: self.t, contact: lost, kind: BranchKind::LostAttraction, margin: 0.0 };
             self.observer.branch_point(&branch);
         }
-        self.forced = meeting.forced.clone();
         let contacts = on_surface.iter().chain(&meeting.resting).copied();
-        let changes =
-            changes((&before, &rates_before), (&self.mode, &self.work.rates), contacts.clone(), &meeting.hits);
-        self.fresh.extend(on_surface);
+        let changes = changes((&before.mode, &before.rates), (&self.mode, &self.work.rates), contacts, &meeting.hits);
+        self.forced = meeting.forced;
         let mode = &self.mode;
+        self.fresh.extend(on_surface.iter().filter(|c| !mode.slides(c.switch)));
         self.fresh.retain(|c| !mode.slides(c.switch));
-        self.fresh.sort();
+        self.fresh.sort_unstable();
         self.fresh.dedup();
         self.start.margins = margins;
         self.adopt_decision();
-        self.check_sides(h, &rates_before)?;
+        self.check_sides(h, &before.rates)?;
+        self.before = before;
         let event = Event { changes };
         let stats = self.stats.with(self.stepper.work());
         let point = Point { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &stats };

@@ -2,7 +2,7 @@
 
 use super::branches::narrow_margin;
 use super::{Cut, Integration, RETAKE_SLACK, SIMULTANEOUS, X_TOL};
-use crate::ode::event::{Approach, Found, Located};
+use crate::ode::event::{Found, Located};
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
 use crate::ode::root::{Bracket, first_outside};
@@ -25,6 +25,7 @@ macro_rules! located {
             dense: &$dense,
             y: &mut $run.y_cut,
             dy: &mut $run.dy_cut,
+            scratch: &mut $run.scratch,
             evaluated_at: None,
             n_evaluations: 0,
             n_single_values: 0,
@@ -36,29 +37,29 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Finds what cuts the step short, and tells the length of the step, which is shorter where it was taken anew. Afterwards the field's
     /// last evaluation is at the cut (or the end of the step), in the old mode, and `y_cut`, `dy_cut` hold that point.
     pub(super) fn locate(&mut self, mut h: f64) -> ControlFlow<StopReason, (f64, Cut)> {
-        let (mut found, mut approaches) = self.search(h)?;
+        let mut found = self.search(h)?;
         if let Some(Found { x, .. }) = found
             && self.options.retake
             && (RETAKE_SLACK..1.0 - 2.0 * RETAKE_SLACK).contains(&x)
         {
             h = self.retake(h * x * (1.0 + RETAKE_SLACK))?;
-            (found, approaches) = self.search(h)?;
+            found = self.search(h)?;
         }
         let x_end = found.as_ref().map_or(1.0, |f| f.x);
-        self.report_near_misses(h, x_end, &approaches);
+        self.report_near_misses(h, x_end);
         if let Some((x, name)) = self.earliest_rule(x_end)? {
             return ControlFlow::Continue((h, Cut::Rule { x, name }));
         }
         ControlFlow::Continue((h, found.map_or(Cut::Nothing, Cut::Event)))
     }
 
-    /// The earliest event of the step, and the closest approaches without one.
-    fn search(&mut self, h: f64) -> ControlFlow<StopReason, (Option<Found>, Vec<Approach>)> {
+    /// The earliest event of the step; closest approaches without one are left in the scratch.
+    fn search(&mut self, h: f64) -> ControlFlow<StopReason, Option<Found>> {
+        self.scratch.approaches.clear();
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let before = self.stepper.work().evaluations;
-        let judged = located!(self, h, start, |_x: f64, _y: &mut [f64]| {});
-        let suspicions = judged.suspicions();
-        let suspect = judged.slides_in_question() || !suspicions.is_empty();
+        let mut judged = located!(self, h, start, |_x: f64, _y: &mut [f64]| {});
+        let suspect = judged.suspect() || judged.slides_in_question();
         let needs_dense = suspect || self.observer.needs_dense(self.t, self.t + h);
         if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
@@ -66,20 +67,18 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut moved = self.stepper.work().evaluations != before;
         let mut found = None;
         let mut evaluated_at = None;
-        let mut approaches = Vec::new();
         if suspect {
             let stepper = &*self.stepper;
             let mut located = located!(self, h, start, |x: f64, y: &mut [f64]| stepper.interpolate(start, x, y));
-            (found, approaches) = located.earliest(&suspicions);
+            found = located.earliest();
             if found.is_none() && located.slides_in_question() {
-                let end_margins = located.end.margins.clone();
-                found = located.earliest_exit(1.0, &end_margins);
-                if found.is_none() && located.margins_may_dip() {
-                    let mut margins = Vec::new();
-                    if located.stand_at(0.5).is_ok() {
-                        located.field.margins(&mut margins);
-                        found = located.earliest_exit(0.5, &margins);
-                    }
+                let end = located.end;
+                found = located.earliest_exit(1.0, &end.margins);
+                if found.is_none() && located.margins_may_dip() && located.stand_at(0.5).is_ok() {
+                    let mut margins = std::mem::take(&mut located.scratch.margins);
+                    located.field.margins(&mut margins);
+                    found = located.earliest_exit(0.5, &margins);
+                    located.scratch.margins = margins;
                 }
                 moved = true;
             }
@@ -96,7 +95,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 self.evaluate_cut()?;
             }
         }
-        ControlFlow::Continue((found, approaches))
+        ControlFlow::Continue(found)
     }
 
     /// Makes sure that nothing else happens before the event, moving it forward as long as something does; then gathers all that
@@ -111,7 +110,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let stepper = &*self.stepper;
         let mut located = located!(self, h, start, |x: f64, y: &mut [f64]| stepper.interpolate(start, x, y));
         let mut rates = std::mem::take(&mut self.work.rates);
-        let mut margins = Vec::new();
+        let mut margins = std::mem::take(&mut located.scratch.margins);
         let same_time = SIMULTANEOUS * (self.t + found.x * h).max(h);
         located.evaluated_at = evaluated_at;
         let mut broken = None;
@@ -149,6 +148,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 None => break,
             }
         }
+        located.scratch.margins = margins;
         let broken = broken.or(located.stand_at(found.x).err()).map(|error| StopReason::NonFinite { what: error.what });
         self.stats.evaluations += located.n_evaluations;
         self.stats.single_values += located.n_single_values;

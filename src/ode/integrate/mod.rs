@@ -14,7 +14,7 @@ mod start;
 mod stride;
 
 use super::controller::StepController;
-use super::event::{End, Found};
+use super::event::{End, Found, Scratch};
 use super::field::PiecewiseField;
 use super::mode::{Contact, Mode};
 use super::norm::WrmsNorm;
@@ -135,7 +135,17 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Whether `work.rates` are those at the event just located, in the old mode.
     has_rates: bool,
     work: Workspace,
+    scratch: Scratch,
+    /// Mode and rates just before the event being committed.
+    before: Before,
     stats: Stats,
+}
+
+/// What an event is compared with.
+#[derive(Debug, Default)]
+struct Before {
+    mode: Mode,
+    rates: Vec<f64>,
 }
 
 /// Recent events of one switch, for the chatter guard.
@@ -186,6 +196,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             pace: stride::Pace::default(),
             has_rates: false,
             work,
+            scratch: Scratch::default(),
+            before: Before::default(),
             stats: Stats::default(),
             field,
             stepper,
@@ -223,7 +235,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             return ControlFlow::Break(StopReason::Rule { name });
         }
         if let Cut::Event(found) = cut {
-            self.commit_event(&found, h)?;
+            self.commit_event(found, h)?;
         }
         if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
     }
