@@ -10,7 +10,7 @@ use gradflow::ode::tableau::{BOGACKI_SHAMPINE_32, TSIT5};
 use gradflow::ode::{
     Auto, Esdirk, EventKind, ExplicitRk, Options, Outcome, STABILITY_SHARE, StiffMethod, StopRule, integrate,
 };
-use gradflow::scenario::Stop;
+use gradflow::scenario::{Scenario, Stop};
 use gradflow::simulate::stop_rules;
 use std::collections::BTreeMap;
 
@@ -111,6 +111,37 @@ fn every_kind_of_piecewise_linear_net_can_be_taken_in_strides() {
         assert!(error < 5e-6, "{name}: θ differs by {error:e}");
         assert!(median < 5e-6, "{name}: half of the times differ by {median:e} of the run");
         assert!(strides.energy_defect < 2e-6, "{name}: energy defect {:e}", strides.energy_defect);
+    }
+}
+
+#[test]
+fn convolutions_residual_and_twin_networks_can_be_taken_in_strides() {
+    let nets = [
+        ("conv", 1.0),
+        ("residual", 0.02),
+        ("mobile-net", 0.01),
+        ("siamese", 2.0),
+        ("conv-residual", 0.05),
+        ("unet", 0.05),
+    ];
+    for (name, t_end) in nets {
+        let problem = Scenario::load(name, &[]).unwrap_or_else(|error| panic!("{error}")).problem;
+        let case = Case { network: problem.network, data: problem.data, theta0: problem.theta0 };
+        let exact = run(&case, options(t_end, 1e-10, false), &mut [], &[]);
+        let fixed = Options { fixed_step: Some(t_end / 60.0), ..options(t_end, 1e-6, true) };
+        let strides = run(&case, fixed, &mut [], &[]);
+        let error = relative_distance(&strides.outcome.y, &exact.outcome.y, 0.0);
+        let (unmatched, apart) = compare(&strides.kept.events, &exact.kept.events);
+        let stats = &strides.outcome.stats;
+        println!(
+            "{name}: {} events, {} strides of {}, error {error:.1e}, {unmatched}",
+            apart.len(),
+            stats.strides,
+            stats.steps
+        );
+        assert!(stats.strides >= 40, "{name}: {stats:?}");
+        assert!(!apart.is_empty() && unmatched == 0, "{name}: {} events, {unmatched} unmatched", apart.len());
+        assert!(error < 1e-5, "{name}: θ differs by {error:e}");
     }
 }
 

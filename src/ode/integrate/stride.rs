@@ -1,8 +1,8 @@
 //! Strides: steps that hold many events, where they cost less than going from event to event.
 
+use super::Integration;
 use super::branches::narrow_margin;
-use super::{Integration, WRONG_SIDE};
-use crate::ode::event::visit_boundaries;
+use crate::ode::event::{floor, visit_boundaries};
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode};
 use crate::ode::observer::{BranchPoint, Change, Event, Point, StrideEvent, StrideView};
@@ -166,7 +166,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let meeting = Meeting { resting: resting.clone(), ..Meeting::default() };
             let ControlFlow::Continue(lost) = self.decide(&meeting) else { break };
             self.adopt_decision();
-            let more = self.found_beyond(h, &resting);
+            let more = self.found_beyond(&resting);
             if more.is_empty() {
                 landed = Some((on_surface, lost));
                 break;
@@ -194,12 +194,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Free switches beyond a boundary by more than rounding, those known to rest on it apart.
-    fn found_beyond(&self, h: f64, resting: &[Contact]) -> Vec<Contact> {
+    fn found_beyond(&self, resting: &[Contact]) -> Vec<Contact> {
         let mut found = Vec::new();
         for (j, &value) in self.start.values.iter().enumerate() {
             visit_boundaries(&*self.field, &self.mode, j, |b| {
-                let scale = (self.field.scale(j) + b.at.abs()).max(self.start.rates[j].abs() * h);
-                if b.distance(value) < -WRONG_SIDE * scale && !resting.contains(&b.contact) {
+                if b.distance(value) < -4.0 * floor(&*self.field, &b) && !resting.contains(&b.contact) {
                     found.push(b.contact);
                 }
             });
