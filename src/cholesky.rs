@@ -16,6 +16,9 @@ use thiserror::Error;
 /// Largest size that is factored here rather than by faer.
 pub const IN_PANELS: usize = 160;
 
+/// Added to the diagonal of a singular matrix, relative to its largest entry.
+const RIDGE: f64 = 1e-13;
+
 /// Columns of a panel, and rows of the blocks in which it is worked on: together they fill the registers of AVX2.
 const WIDTH: usize = 4;
 const HEIGHT: usize = 8;
@@ -93,6 +96,25 @@ impl Cholesky {
             self.clear();
         }
         done
+    }
+
+    /// Factors the n × n matrix whose lower triangle `fill` writes into columns a given distance apart; see
+    /// [`factor_in_place`](Self::factor_in_place) for `blocks`. Where it is singular to rounding, a ridge is added to its diagonal, which picks
+    /// nearly the smallest solution; where even that does not help there is no factor.
+    pub fn factor_or_ridge(&mut self, n: usize, blocks: &[usize], mut fill: impl FnMut(&mut [f64], usize)) {
+        // A first try without a ridge.
+        for ridge in [0.0, RIDGE, 1e3 * RIDGE] {
+            let (matrix, stride) = self.room(n);
+            fill(matrix, stride);
+            let largest = (0..n).map(|j| matrix[j * (stride + 1)]).fold(0.0, f64::max);
+            let lift = if largest > 0.0 { ridge * largest } else { 1.0 };
+            (0..n).for_each(|j| matrix[j * (stride + 1)] += lift);
+            // A pivot at rounding level means that the factor is noise although it exists.
+            let is_regular = |factor: &Self| ridge > 0.0 || factor.smallest_pivot().powi(2) > 1e-14 * largest;
+            if self.factor_in_place(blocks).is_ok() && is_regular(self) {
+                break;
+            }
+        }
     }
 
     /// Forgets the factor: what remains is that of a matrix without rows.

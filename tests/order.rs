@@ -23,7 +23,7 @@
 
 mod common;
 
-use common::{Case, options, relative_distance, run_tracked};
+use common::{Case, options, relative_distance, run_tracked, slope};
 use gradflow::net::{Activation, Smooth};
 use gradflow::ode::{EventKind, Options};
 
@@ -60,14 +60,6 @@ fn reference(case: &Case, t_end: f64) -> (Vec<f64>, Vec<EventKind>, f64) {
     let uncertainty = relative_distance(&other, &y, 1.0).max(1e-15);
     assert!(uncertainty < 1e-12, "two references differ by {uncertainty:e}");
     (y, events, uncertainty)
-}
-
-fn slope(points: &[(f64, f64)]) -> f64 {
-    let n = points.len() as f64;
-    let logs: Vec<(f64, f64)> = points.iter().map(|(h, e)| (h.ln(), e.ln())).collect();
-    let (mx, my) = (logs.iter().map(|p| p.0).sum::<f64>() / n, logs.iter().map(|p| p.1).sum::<f64>() / n);
-    let (xy, xx) = logs.iter().fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - mx) * (y - my), xx + (x - mx).powi(2)));
-    xy / xx
 }
 
 /// Steps of fixed length, with steps taken anew at events or not.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Case, Kept, relative_distance};
+use common::{Case, Kept, relative_distance, slope};
 use gradflow::flow::FlowField;
 use gradflow::net::{Activation, PiecewisePolynomial, Place};
 use gradflow::observe::{EventRow, Monitor};
@@ -159,11 +159,8 @@ fn order(case: &Case, t_end: f64, rtol: f64, counts: &[u32]) -> (f64, Vec<(u32, 
         assert!(error > 10.0 * uncertainty, "{n}: {error:e} is the reference's own {uncertainty:e}");
         errors.push((n, error));
     }
-    let points: Vec<(f64, f64)> = errors.iter().map(|&(n, e)| (-f64::from(n).ln(), e.ln())).collect();
-    let mean = |f: fn(&(f64, f64)) -> f64| points.iter().map(f).sum::<f64>() / points.len() as f64;
-    let (mx, my) = (mean(|p| p.0), mean(|p| p.1));
-    let (xy, xx) = points.iter().fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - mx) * (y - my), xx + (x - mx).powi(2)));
-    (xy / xx, errors)
+    let points: Vec<(f64, f64)> = errors.iter().map(|&(n, error)| (1.0 / f64::from(n), error)).collect();
+    (slope(&points), errors)
 }
 
 #[test]

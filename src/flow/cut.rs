@@ -1,5 +1,7 @@
 //! The gradient flow cut open at some of its switches; see [`CutField`].
 
+use super::field::hold;
+use super::switches::Switches;
 use crate::data::MergedData;
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Forward, Held, KernelScratch, Probes, gradient_rates, mirror, switch_gram};
@@ -20,6 +22,7 @@ struct Node {
 #[derive(Debug, Clone)]
 pub struct CutNetwork {
     batch: Arc<Batch>,
+    switches: Arc<Switches>,
     data: Arc<MergedData>,
     loss: Loss,
     lines: Vec<(f64, f64)>,
@@ -37,11 +40,15 @@ pub struct CutNetwork {
 }
 
 impl CutNetwork {
-    /// The network of a batch, if its activation is piecewise linear with fixed slopes.
-    pub fn new(batch: &Arc<Batch>, data: &Arc<MergedData>, loss: Loss) -> Option<Self> {
+    /// The network of a batch, if its activation is piecewise linear with fixed slopes and every pre-activation a switch of its own.
+    pub fn new(batch: &Arc<Batch>, switches: &Arc<Switches>, data: &Arc<MergedData>, loss: Loss) -> Option<Self> {
+        if !switches.are_single() {
+            return None;
+        }
         let lines = batch.network().activation().fixed_lines()?;
         Some(Self {
             batch: batch.clone(),
+            switches: switches.clone(),
             data: data.clone(),
             loss,
             lines,
@@ -101,22 +108,14 @@ impl CutField for CutNetwork {
     }
 
     fn stand(&mut self, node: usize, y: &[f64], mode: &Mode, passed: &[(usize, f64)]) -> Result<(), NonFinite> {
-        let Self { batch, data, loss, nodes, held, lines, .. } = self;
-        let breakpoints = batch.network().activation().breakpoints();
-        held.clear();
-        let mut passed = passed.iter().peekable();
-        for contact in mode.sliding() {
-            while let Some(&&(index, output)) = passed.peek().filter(|(index, _)| *index < contact.switch) {
-                held.push(Held { index, output });
-                passed.next();
+        let Self { batch, switches, data, loss, nodes, held, .. } = self;
+        hold(batch, switches, y, mode.sliding(), held);
+        for &(index, output) in passed {
+            match held.binary_search_by_key(&index, |h| h.index) {
+                Ok(at) => held[at].output = output,
+                Err(at) => held.insert(at, Held { index, output }),
             }
-            let piece = usize::from(contact.breakpoint);
-            let (intercept, slope) = lines[piece];
-            let output = intercept + slope * breakpoints[piece];
-            let given = passed.next_if(|(index, _)| *index == contact.switch).map(|p| p.1);
-            held.push(Held { index: contact.switch, output: given.unwrap_or(output) });
         }
-        held.extend(passed.map(|&(index, output)| Held { index, output }));
         let Node { theta, forward, output_seed } = &mut nodes[node];
         fill(theta, y);
         batch.forward(y, mode.pieces(), held, forward);
@@ -225,7 +224,9 @@ mod tests {
             field.eval(&theta, &mode, &mut dy).expect("finite");
             assert!(field.cut().is_some());
             let batch = Arc::new(field.batch().clone());
-            let mut cut = CutNetwork::new(&batch, &Arc::new(field.data().clone()), Loss::SquaredError).expect("lines");
+            let switches = Arc::new(field.switches().clone());
+            let data = Arc::new(field.data().clone());
+            let mut cut = CutNetwork::new(&batch, &switches, &data, Loss::SquaredError).expect("lines");
             let active: Vec<usize> = (0..batch.n_switches()).filter(|s| s % 5 == 1 || s % 7 == 3).collect();
             let random = standard_normal(2, active.len(), &mut rng);
             let passed: Vec<(usize, f64)> = active.iter().copied().zip(random[0].iter().copied()).collect();

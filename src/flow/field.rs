@@ -507,8 +507,8 @@ impl PiecewiseField for FlowField {
     }
 
     fn cut(&mut self) -> Option<&mut dyn CutField> {
-        if self.cut.is_none() && self.switches.are_single() {
-            self.cut = CutNetwork::new(&self.batch, &self.data, self.loss).map(Box::new);
+        if self.cut.is_none() {
+            self.cut = CutNetwork::new(&self.batch, &self.switches, &self.data, self.loss).map(Box::new);
         }
         let cut = self.cut.as_mut()?;
         cut.begin(&self.data, &self.theta, &self.forward, &self.backward.seed, &self.residual_seed);

@@ -7,9 +7,6 @@
 use crate::cholesky::Cholesky;
 use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, TangentScratch, gradient_products, switch_gram};
 
-/// Added to the diagonal of a singular Γ, relative to its largest entry; it picks nearly the smallest δ.
-const RIDGE: f64 = 1e-13;
-
 /// Γ of a set of switches, factored.
 #[derive(Debug, Clone, Default)]
 pub struct SlideSystem {
@@ -38,19 +35,9 @@ impl SlideSystem {
         }
         self.probes.switches(batch, theta, forward, &self.switches);
         let k = self.switches.len();
-        // A first try without a ridge; units whose gradients are parallel make Γ singular and need one.
-        for ridge in [0.0, RIDGE, 1e3 * RIDGE] {
-            let (gamma, stride) = self.factor.room(k);
-            switch_gram(batch, forward, &self.probes, &mut self.scratch, gamma, stride);
-            let largest = (0..k).map(|e| gamma[e * (stride + 1)]).fold(0.0, f64::max);
-            let lift = if largest > 0.0 { ridge * largest } else { 1.0 };
-            (0..k).for_each(|e| gamma[e * (stride + 1)] += lift);
-            // A pivot at rounding level means that the factor is noise although it exists.
-            let is_regular = |factor: &Cholesky| ridge > 0.0 || factor.smallest_pivot().powi(2) > 1e-14 * largest;
-            if self.factor.factor_in_place(&self.blocks).is_ok() && is_regular(&self.factor) {
-                break;
-            }
-        }
+        let Self { probes, scratch, factor, blocks, .. } = self;
+        // Units whose gradients are parallel make Γ singular.
+        factor.factor_or_ridge(k, blocks, |gamma, stride| switch_gram(batch, forward, probes, scratch, gamma, stride));
     }
 
     /// Puts the switches into the order of the probes; they are often those of the last time.

@@ -19,8 +19,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             Cut::Event(found) => found.x,
             Cut::Rule { x, .. } => *x,
         };
-        let reaches_horizon = x == 1.0 && self.t + h >= self.options.t_end * (1.0 - f64::EPSILON);
-        let t_end = if reaches_horizon { self.options.t_end } else { self.t + x * h };
+        let t_end = if x == 1.0 { self.time_after(h) } else { self.t + x * h };
         self.stats.steps += 1;
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let extent = Extent { t: self.t, h, x_cut: x, t_cut: t_end };

@@ -240,6 +240,12 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
     }
 
+    /// The end of a whole step of length `h`; the horizon exactly, where it is that to rounding.
+    fn time_after(&self, h: f64) -> f64 {
+        let reaches_horizon = self.t + h >= self.options.t_end * (1.0 - f64::EPSILON);
+        if reaches_horizon { self.options.t_end } else { self.t + h }
+    }
+
     fn met_rule(&mut self) -> Option<&'static str> {
         let Self { rules, field, dy, .. } = self;
         rules.iter_mut().find_map(|rule| (rule.margin(field, dy) <= 0.0).then(|| rule.name()))

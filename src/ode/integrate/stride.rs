@@ -2,10 +2,10 @@
 
 use super::Integration;
 use super::branches::narrow_margin;
-use crate::ode::event::{floor, visit_boundaries};
+use crate::ode::event::{End, floor, visit_boundaries};
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode};
-use crate::ode::observer::{BranchPoint, Change, Event, Point, StrideEvent, StrideView};
+use crate::ode::observer::{BranchKind, BranchPoint, Change, Event, Point, StrideEvent, StrideView};
 use crate::ode::outcome::{Stats, StopReason};
 use crate::ode::resolve::{Meeting, changes};
 use crate::ode::stepper::Stepper;
@@ -45,21 +45,13 @@ pub(super) struct Pace {
     since: (f64, u64, u64),
 }
 
-/// A landed stride.
-struct Landed {
-    /// What changed at the end.
-    changes: Vec<Change>,
-    /// The state before the stride.
-    before: Before,
-}
-
 /// The state at the start of a stride.
-struct Before {
+struct Departure {
     y: Vec<f64>,
     mode: Mode,
     fresh: Vec<Contact>,
     forced: Vec<Contact>,
-    start: crate::ode::event::End,
+    start: End,
 }
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
@@ -83,11 +75,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 Ok(stride) => {
                     let factor = (SAFETY * stride.error.max(1e-12).powf(-1.0 / EXPONENT)).clamp(0.25, 2.0);
                     if (stride.error <= 1.0 || fixed)
-                        && let Some(landed) = self.land(&stride, h)?
+                        && let Some(at_end) = self.land(&stride, h)?
                     {
                         self.pace.h = Some(h * factor);
                         let n_changes: usize = stride.instants.iter().map(|i| i.changes.len()).sum();
-                        self.commit_stride(stride, landed, h)?;
+                        self.commit_stride(stride, at_end, h)?;
                         self.judge_stride(n_before, n_changes, h);
                         return ControlFlow::Continue(true);
                     }
@@ -146,9 +138,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Moves to the end of a stride: slides exactly onto their breakpoints, and switches found beyond a boundary onto it and decided anew.
-    /// `None` when no consistent state is found there, or a stop rule is met before; the run is where it was then.
-    fn land(&mut self, stride: &Stride, h: f64) -> ControlFlow<StopReason, Option<Landed>> {
-        let before = Before {
+    /// Returns what changes there, `None` when no consistent state is found, or a stop rule is met before; the run is where it was then.
+    fn land(&mut self, stride: &Stride, h: f64) -> ControlFlow<StopReason, Option<Vec<Change>>> {
+        let departure = Departure {
             y: std::mem::replace(&mut self.y, stride.y.clone()),
             mode: std::mem::replace(&mut self.mode, stride.mode.clone()),
             fresh: std::mem::take(&mut self.fresh),
@@ -176,7 +168,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         let met = landed.is_some() && self.met_rule().is_some();
         let Some((on_surface, lost)) = landed.filter(|_| !met) else {
-            let Before { y, mode, fresh, forced, start } = before;
+            let Departure { y, mode, fresh, forced, start } = departure;
             (self.y, self.mode, self.fresh, self.forced, self.start) = (y, mode, fresh, forced, start);
             self.evaluate_here()?;
             return ControlFlow::Continue(None);
@@ -184,13 +176,13 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let rates = &self.work.rates;
         let changes = changes((&stride.mode, rates), (&self.mode, rates), on_surface.iter().copied(), &[]);
         for contact in lost {
-            let kind = crate::ode::BranchKind::LostAttraction;
+            let kind = BranchKind::LostAttraction;
             self.observer.branch_point(&BranchPoint { t: self.t + h, contact, kind, margin: 0.0 });
         }
         self.fresh = on_surface;
         let mode = &self.mode;
         self.fresh.retain(|c| !mode.slides(c.switch));
-        ControlFlow::Continue(Some(Landed { changes, before }))
+        ControlFlow::Continue(Some(changes))
     }
 
     /// Free switches beyond a boundary by more than rounding, those known to rest on it apart.
@@ -207,11 +199,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Tells the observers of a stride, its events and its end.
-    fn commit_stride(&mut self, stride: Stride, landed: Landed, h: f64) -> ControlFlow<StopReason> {
+    fn commit_stride(&mut self, stride: Stride, at_end: Vec<Change>, h: f64) -> ControlFlow<StopReason> {
         let Stride { instants, active, dissipated: (at_events, dissipated), .. } = stride;
         let t_start = self.t;
-        let reaches_horizon = t_start + h >= self.options.t_end * (1.0 - f64::EPSILON);
-        let t_end = if reaches_horizon { self.options.t_end } else { t_start + h };
+        let t_end = self.time_after(h);
         let global = |contact: Contact| Contact { switch: active[contact.switch], ..contact };
         let narrow = narrow_margin(self.options);
         let mut events = Vec::with_capacity(instants.len() + 1);
@@ -231,8 +222,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 events.push(StrideEvent { t, event: Event { changes }, dissipated });
             }
         }
-        if !landed.changes.is_empty() {
-            events.push(StrideEvent { t: t_end, event: Event { changes: landed.changes }, dissipated });
+        if !at_end.is_empty() {
+            events.push(StrideEvent { t: t_end, event: Event { changes: at_end }, dissipated });
         }
         self.t = t_end;
         self.stats.steps += 1;
@@ -241,7 +232,6 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let stats: Stats = self.stats.with(self.stepper.work());
         let end = Point { t: t_end, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &stats };
         let told = self.observer.stride(&StrideView { events: &events, dissipated, t_start, end });
-        drop(landed.before);
         self.last_attempt = (h, !events.is_empty());
         self.estimate_decay();
         if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }

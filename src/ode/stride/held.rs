@@ -9,9 +9,6 @@ use crate::ode::cut::Link;
 use crate::ode::mode::Mode;
 use crate::vector::{dot, vectorised};
 
-/// Added to the diagonal of a singular sliding system, relative to its largest entry.
-const RIDGE: f64 = 1e-13;
-
 /// A pivot below this part of its diagonal entry is rounding.
 const SINGULAR: f64 = 1e-12;
 
@@ -218,24 +215,17 @@ impl Held {
 
     /// The inverse from the columns alone.
     fn invert(&mut self) {
+        self.n_changes = 0;
         let n = self.slots.len();
-        let Self { slots, columns, inverse, factor, .. } = self;
-        let mut lift = 0.0;
-        for attempt in 0..3 {
-            let (target, stride) = factor.room(n);
-            let mut largest = 0.0_f64;
-            for (j, column) in columns[..n].iter().enumerate() {
-                let target = &mut target[j * stride..j * stride + n];
-                target.iter_mut().zip(&*slots).for_each(|(t, &s)| *t = column[s]);
-                largest = largest.max(target[j]);
-                target[j] += lift;
-            }
-            let is_regular = |f: &Cholesky| attempt > 0 || f.smallest_pivot().powi(2) > 1e-14 * largest;
-            if factor.factor_in_place(&[]).is_ok() && is_regular(factor) {
-                break;
-            }
-            lift = if attempt == 0 { RIDGE } else { 1e3 * RIDGE } * largest.max(f64::MIN_POSITIVE);
+        if n == 0 {
+            return;
         }
+        let Self { slots, columns, inverse, factor, .. } = self;
+        factor.factor_or_ridge(n, &[], |matrix, stride| {
+            for (target, column) in matrix.chunks_exact_mut(stride).zip(&columns[..n]) {
+                target.iter_mut().zip(&*slots).for_each(|(t, &s)| *t = column[s]);
+            }
+        });
         let mut whole = vec![0.0; n * n];
         (0..n).for_each(|j| whole[j * (n + 1)] = 1.0);
         if factor.size() == n {
@@ -244,11 +234,10 @@ impl Held {
             whole.fill(f64::NAN);
         }
         inverse.resize_with(inverse.len().max(n), Vec::new);
-        for (row, from) in inverse.iter_mut().zip(whole.chunks_exact(n.max(1))) {
+        for (row, from) in inverse.iter_mut().zip(whole.chunks_exact(n)) {
             row.clear();
             row.extend_from_slice(from);
         }
-        self.n_changes = 0;
     }
 
     /// The multipliers that bring the given rates of the sliding switches to zero; rates and seeds with them.
