@@ -107,6 +107,12 @@ impl CutField for CutNetwork {
         out.extend(switches.iter().map(|&s| self.start_seeds[s]));
     }
 
+    fn group(&self, switch: usize) -> Option<usize> {
+        // The weights of a unit of the first layer are its own, unless positions share them.
+        let (layer, unit, _) = self.batch.locate(switch);
+        (layer == 1 && self.batch.network().layers()[0].is_plain()).then_some(unit)
+    }
+
     fn stand(&mut self, node: usize, y: &[f64], mode: &Mode, passed: &[(usize, f64)]) -> Result<(), NonFinite> {
         let Self { batch, switches, data, loss, nodes, held, .. } = self;
         hold(batch, switches, y, mode.sliding(), held);

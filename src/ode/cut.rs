@@ -37,6 +37,10 @@ pub trait CutField {
     /// Seeds of switches at [`START`], sliding ones included.
     fn seeds(&self, switches: &[usize], out: &mut Vec<f64>);
 
+    /// The group of a switch, if it has one. Switches with a group come before those without; they read no other switch, and
+    /// ⟨V_c, V_d⟩ = 0 between groups whatever the point.
+    fn group(&self, switch: usize) -> Option<usize>;
+
     /// Moves a node to `y`: values of all switches there in `mode`, in which the switches of `passed` (increasing) output what is given.
     ///
     /// # Errors

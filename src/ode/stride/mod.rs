@@ -306,6 +306,8 @@ impl Strider {
         let m = self.list.len();
         let Self { active, reduced, rates, sensitivities, values, .. } = self;
         cut.couple(LATER[0], &mut reduced.gram, &mut reduced.links);
+        reduced.groups.clear();
+        reduced.groups.extend(self.list.iter().map(|&switch| cut.group(switch)));
         reduced.gram.iter_mut().for_each(|g| *g *= h);
         for node in LATER {
             values.clear();

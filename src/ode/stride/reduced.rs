@@ -68,6 +68,8 @@ pub struct Reduced {
     pub gram: Vec<f64>,
     /// M.
     pub links: Vec<Link>,
+    /// Groups, see [`CutField::group`](crate::ode::CutField::group).
+    pub groups: Vec<Option<usize>>,
     x: f64,
     slope: Vec<f64>,
     /// D, μ and ż in the mode tried last.
@@ -138,9 +140,10 @@ impl Reduced {
             (0..m).map(|c| -> Quadratic { std::array::from_fn(|k| zeta[c][k] + drift[c][k] - products[c][k]) }),
         );
         send_on(links, slope, rates);
-        held.update(Couplings { gram, links, slope }, mode);
-        if !held.slots().is_empty() {
-            held.hold(rates, seeds);
+        let couplings = Couplings { gram, links, slope };
+        held.update(couplings, mode);
+        if !held.is_empty() {
+            held.hold(couplings, rates, seeds);
             // μ with the seeds as they are now.
             mu.clone_from(mu0);
             for link in &*links {
@@ -187,7 +190,7 @@ impl Reduced {
         recorded.resize_with(abscissae.len(), Recorded::default);
         recorded.iter_mut().for_each(|r| r.integrals.resize(m, [0.0; 3]));
         self.free.0.clear();
-        self.held.clear();
+        self.held.begin(&self.groups);
         self.x = 0.0;
         self.solve(mode);
         let mut instants: Vec<Instant> = Vec::new();
@@ -440,12 +443,20 @@ mod tests {
     const BREAKPOINTS: [f64; 1] = [0.0];
     const LINES: [(f64, f64); 2] = [(0.0, 0.1), (0.0, 1.0)];
 
-    /// Eight switches in three layers, those of a sample linked, with coefficients at random.
+    /// Eight switches in three layers, those of a sample linked, with coefficients at random; the first three in two groups.
     fn system(seed: u64) -> (Reduced, Mode) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let m = 8;
+        let groups: Vec<Option<usize>> = (0..m).map(|c| [5, 2, 5].get(c).copied()).collect();
         let mut random = || 2.0 * rng.random::<f64>() - 1.0;
-        let rows: Vec<Vec<f64>> = (0..m).map(|_| (0..2 * m).map(|_| random()).collect()).collect();
+        let mut rows: Vec<Vec<f64>> = (0..m).map(|_| (0..2 * m).map(|_| random()).collect()).collect();
+        for (row, group) in rows.iter_mut().zip(&groups) {
+            match group {
+                Some(5) => row[m..].fill(0.0),
+                Some(_) => row[..m].fill(0.0),
+                None => {}
+            }
+        }
         let gram = (0..m * m).map(|k| rows[k / m].iter().zip(&rows[k % m]).map(|(a, b)| a * b).sum()).collect();
         let mut quadratics = || (0..m).map(|_| [random(), random(), random()]).collect::<Vec<Quadratic>>();
         let (zeta, mu0, mut drift) = (quadratics(), quadratics(), quadratics());
@@ -459,7 +470,7 @@ mod tests {
             link(7, 2, 0.5),
             link(7, 4, 0.9),
         ];
-        let reduced = Reduced {
+        let mut reduced = Reduced {
             lines: LINES.to_vec(),
             breakpoints: BREAKPOINTS.to_vec(),
             zeta,
@@ -467,8 +478,10 @@ mod tests {
             drift,
             gram,
             links,
+            groups,
             ..Reduced::default()
         };
+        reduced.held.begin(&reduced.groups);
         let mut mode = Mode::new((0..m).map(|c| (c % 2) as u16).collect());
         for switch in [1, 3, 6] {
             mode.hold(Contact { switch, breakpoint: 0 });
@@ -505,18 +518,25 @@ mod tests {
 
     #[test]
     fn the_solution_satisfies_its_equations_in_every_mode() {
-        for seed in 0..20 {
+        for seed in 0..10 {
             let (mut reduced, mut mode) = system(seed);
+            let mut rng = ChaCha8Rng::seed_from_u64(1000 + seed);
             reduced.solve(&mode);
-            for (switch, side) in
-                [(3, Side::Above), (0, Side::Above), (6, Side::Below), (1, Side::Above), (4, Side::Above)]
-            {
+            // Often enough that inverses are made anew on the way.
+            for step in 0..150 {
                 for x in [0.0, 0.3, 1.0] {
                     let worst = residual(&reduced, &mode, x);
-                    assert!(worst < 1e-10, "seed {seed}, x {x}: {worst:e}");
+                    assert!(worst < 1e-9, "seed {seed}, step {step}, x {x}: {worst:e}");
                 }
-                // Columns and factor of the mode before must not linger.
-                mode.place(Contact { switch, breakpoint: 0 }, side);
+                // Columns and inverses of the mode before must not linger.
+                for _ in 0..1 + step % 3 {
+                    let contact = Contact { switch: rng.random_range(0..8), breakpoint: 0 };
+                    match rng.random_range(0..4) {
+                        0 => mode.place(contact, Side::Below),
+                        1 => mode.place(contact, Side::Above),
+                        _ => mode.hold(contact),
+                    }
+                }
                 reduced.solve(&mode);
             }
         }
