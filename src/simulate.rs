@@ -80,12 +80,13 @@ pub fn simulate_beside(
     let mut monitor = Monitor::new(&field, n_targets, cadence(plan.track), plan.rtol, Box::new(save_times), watch.sink)
         .interruptible(watch.interrupted);
     let mut steps = StepTimes::default();
-    let mut stepper = stepper(plan, &mut field);
+    let options = options(plan);
+    let mut stepper = stepper(plan.method, options.norm, &mut field);
     let dim = field.dim();
     let mut run = |watcher: &mut dyn Observer<FlowField>| {
         let mut observers: Vec<&mut dyn Observer<FlowField>> = vec![watcher, &mut steps, &mut *beside];
         let mut rules = stop_rules(&plan.until);
-        integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut rules, &mut observers)
+        integrate(&mut field, stepper.as_mut(), &problem.theta0, &options, &mut rules, &mut observers)
     };
     let outcome =
         if n_threads > 1 && plan.track.is_on() { deferred(dim, &mut monitor, run) } else { run(&mut monitor) };
@@ -117,8 +118,9 @@ pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) 
     times.sort_by(f64::total_cmp);
     let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
     let mut audit = Audit::new(&field, times);
-    let mut stepper = stepper(plan, &mut field);
-    integrate(&mut field, stepper.as_mut(), &problem.theta0, &options(plan), &mut stop_rules(&plan.until), &mut audit);
+    let options = options(plan);
+    let mut stepper = stepper(plan.method, options.norm, &mut field);
+    integrate(&mut field, stepper.as_mut(), &problem.theta0, &options, &mut stop_rules(&plan.until), &mut audit);
     AuditReport { n_checked: audit.n_checked, n_missed: audit.n_missed, deepest: audit.deepest }
 }
 
@@ -141,21 +143,21 @@ fn options(plan: &Plan) -> Options {
     }
 }
 
-/// The stepper of a plan.
-fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
+/// The stepper of a method, for tolerances; with [`Method::Strides`] that of the steps in between.
+pub fn stepper(method: Method, norm: WrmsNorm, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     let dim = field.dim();
     let can_factorise = field.batch().n_outputs() <= LARGEST_FACTOR;
+    let linearised = "a gradient flow offers its Gauss–Newton linearisation";
     let mut diffsol = |method| -> Box<dyn Stepper<FlowField>> {
-        let stepper = DiffsolStepper::new(method, field, WrmsNorm { rtol: plan.rtol, atol: plan.atol });
-        Box::new(stepper.expect("a gradient flow offers its Gauss–Newton linearisation"))
+        Box::new(DiffsolStepper::new(method, field, norm).expect(linearised))
     };
-    match plan.method {
+    match method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
         Method::Auto | Method::Strides => {
             let stiff = if can_factorise {
-                StiffMethod::Implicit(Box::new(esdirk(plan, field)))
+                StiffMethod::Implicit(Box::new(Esdirk::new(field, norm).expect(linearised)))
             } else {
-                StiffMethod::Stabilised(Box::new(Chebyshev::rkc2(dim, plan.rtol)))
+                StiffMethod::Stabilised(Box::new(Chebyshev::rkc2(dim, norm.rtol)))
             };
             let (low, high) = (ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim), ExplicitRk::new(&TSIT5, dim));
             Box::new(Auto::new::<FlowField>(low, high, stiff, STABILITY_SHARE))
@@ -163,18 +165,13 @@ fn stepper(plan: &Plan, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
         Method::Tsit5 => Box::new(ExplicitRk::new(&TSIT5, dim)),
         Method::DormandPrince54 => Box::new(ExplicitRk::new(&DORMAND_PRINCE_54, dim)),
         Method::Dop853 => Box::new(ExplicitRk::new(&DOP853, dim)),
-        Method::Esdirk54 => Box::new(esdirk(plan, field)),
-        Method::Rkc2 => Box::new(Chebyshev::rkc2(dim, plan.rtol)),
-        Method::Rock4 => Box::new(Chebyshev::rock4(dim, plan.rtol)),
+        Method::Esdirk54 => Box::new(Esdirk::new(field, norm).expect(linearised)),
+        Method::Rkc2 => Box::new(Chebyshev::rkc2(dim, norm.rtol)),
+        Method::Rock4 => Box::new(Chebyshev::rock4(dim, norm.rtol)),
         Method::DiffsolTsit45 => diffsol(DiffsolMethod::Tsit45),
         Method::DiffsolEsdirk34 => diffsol(DiffsolMethod::Esdirk34),
         Method::DiffsolTrBdf2 => diffsol(DiffsolMethod::TrBdf2),
     }
-}
-
-fn esdirk(plan: &Plan, field: &mut FlowField) -> Esdirk {
-    let stepper = Esdirk::new(field, WrmsNorm { rtol: plan.rtol, atol: plan.atol });
-    stepper.expect("a gradient flow offers its Gauss–Newton linearisation")
 }
 
 /// The stop criteria of a plan other than its horizon, as rules that are located like events.

@@ -138,3 +138,28 @@ fn events_of_another_draw_do_not_depend_on_the_tolerance() {
 fn events_of_a_third_draw_do_not_depend_on_the_tolerance() {
     check_seed(9);
 }
+
+#[test]
+fn every_method_repeats_its_run_bit_for_bit_on_any_number_of_threads() {
+    for method in ["Auto", "Tsit5", "Esdirk54", "Rkc2", "Rock4", "Strides"] {
+        let track = if method == "Strides" { "false" } else { "Adaptive" };
+        let overrides = [
+            format!("flow.method={method}"),
+            format!("ntk.track={track}"),
+            "flow.until=[Time(0.3)]".to_owned(),
+            "descent=[]".to_owned(),
+        ];
+        let scenario = Scenario::load("quickstart", &overrides).unwrap_or_else(|error| panic!("{error}"));
+        let mut runs = [1, 2, 2].into_iter().map(|n_threads| {
+            let mut kept = Kept::default();
+            let run = simulate(&scenario.problem, &scenario.plan, n_threads, &mut kept, &|| false);
+            assert!(run.outcome.reason.is_completion(), "{method}: {}", run.outcome.reason);
+            (run.outcome.y, kept.rows, kept.events)
+        });
+        let (y, rows, events) = runs.next().expect("the first");
+        assert!(events.len() > 100, "{method}: {} events", events.len());
+        for other in runs {
+            assert!(other == (y.clone(), rows.clone(), events.clone()), "{method}: another run");
+        }
+    }
+}

@@ -11,8 +11,7 @@ use gradflow::net::init::{Sampler, sample, standard_normal, unit_ball};
 use gradflow::net::{Activation, Network, PiecewisePolynomial, Smooth};
 use gradflow::ntk::Cadence;
 use gradflow::observe::{EventRow, Monitor, Observed, Row, Sink};
-use gradflow::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5, Tableau};
-use gradflow::ode::{ExplicitRk, Options, Outcome, StopRule, WrmsNorm, integrate};
+use gradflow::ode::{Options, Outcome, Stepper, StopRule, WrmsNorm, integrate};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::io;
@@ -125,11 +124,9 @@ pub struct Watched {
     pub kept: Kept,
 }
 
-pub fn tableau(name: &str) -> &'static Tableau {
-    [&BOGACKI_SHAMPINE_32, &TSIT5, &DORMAND_PRINCE_54, &DOP853]
-        .into_iter()
-        .find(|t| t.name == name)
-        .expect("a known method")
+/// The stepper of a method by its name.
+pub fn stepper(method: &str, norm: WrmsNorm, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
+    gradflow::simulate::stepper(ron::from_str(method).expect("a known method"), norm, field)
 }
 
 /// Runs `case` to `t_end` (or a stop rule), saving θ at `saves`.
@@ -153,7 +150,7 @@ pub fn run_tracked(
     track_ntk: bool,
 ) -> Watched {
     let mut field = FlowField::new(case.network.clone(), &case.data);
-    let mut stepper = ExplicitRk::new(tableau(method), case.theta0.len());
+    let mut stepper = stepper(method, options.norm, &mut field);
     let mut kept = Kept::default();
     let mut monitor = Monitor::new(
         &field,
@@ -163,7 +160,7 @@ pub fn run_tracked(
         Box::new(saves.iter().copied()),
         &mut kept,
     );
-    let outcome = integrate(&mut field, &mut stepper, &case.theta0, &options, rules, &mut monitor);
+    let outcome = integrate(&mut field, &mut *stepper, &case.theta0, &options, rules, &mut monitor);
     let observed = monitor.finish();
     Watched { outcome, observed, kept }
 }
