@@ -321,6 +321,16 @@ mod tests {
                     close(gram[c * m + d], *rate, &format!("case {k}, rate along ∇z"));
                 }
             }
+            let groups: Vec<Option<usize>> = o.active.iter().map(|&s| o.cut.group(s)).collect();
+            assert!(groups.iter().flatten().count() > 1 && groups.is_sorted_by_key(Option::is_none), "{groups:?}");
+            assert!(links.iter().all(|l| groups[l.reader].is_none()), "a switch with a group reads nothing");
+            for (k, g) in gram.iter().enumerate() {
+                if let (Some(a), Some(b)) = (groups[k / m], groups[k % m])
+                    && a != b
+                {
+                    assert_eq!(*g, 0.0, "groups {a} and {b} have nothing to do with each other");
+                }
+            }
             let theta = o.theta.clone();
             for source in 0..m {
                 let mut values = |sign: f64| {
