@@ -469,7 +469,7 @@ pub fn gradient_products(
 
 /// Rates of all pre-activations when θ moves along the gradient whose seeds are in `backward` and `output_seed`. In a chain of plain
 /// layers without learned slopes ż_l = seed_l·k_l + W_l·(slope ∘ ż_{l−1}) with the sample kernels k_l, and the gradient is never
-/// formed; else it is, and its tangent taken.
+/// formed if that is less work; else it is, and its tangent taken.
 pub fn gradient_rates(
     batch: &Batch,
     theta: &[f64],
@@ -489,7 +489,15 @@ pub fn gradient_rates(
         .enumerate()
         .take(n_hidden)
         .all(|(l, layer)| layer.is_plain() && layer.slope.is_none() && (l == 0 || batch.only_reads(l) == Some(l)));
-    if !is_chain {
+    // Products by way of kernels, and by way of the gradient and its tangent.
+    let by_kernels: usize = (0..n_hidden)
+        .map(|l| {
+            let layer = &network.layers()[l];
+            n * n * (layer.n_out + if batch.has_constant_features(l) { 0 } else { layer.n_in })
+        })
+        .sum();
+    let by_gradient: usize = network.layers().iter().map(|layer| 2 * n * layer.n_in * layer.n_out).sum();
+    if !is_chain || by_kernels > by_gradient {
         let mut gradient = vec![0.0; network.n_parameters()];
         batch.gradient(forward, output_seed, backward, &mut gradient);
         let mut outputs = vec![0.0; batch.n_outputs()];

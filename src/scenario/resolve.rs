@@ -88,8 +88,8 @@ pub struct Sizes {
     pub targets: usize,
     /// Hidden units × samples × breakpoints.
     pub surfaces: usize,
-    /// Memory for what following λ_min takes: three nM × nM matrices, and the seeds of all outputs in all layers, here and at the last measured
-    /// sample, in bytes.
+    /// Memory for what following λ_min takes, in bytes: three nM × nM matrices, or J and JᵀJ where P < nM, and the seeds of all outputs in all
+    /// layers, here and at the last measured sample.
     pub gram_bytes: f64,
     /// Memory for the values, slopes and sensitivities of all units on all samples, in bytes.
     pub activation_bytes: f64,
@@ -124,11 +124,14 @@ impl Sizes {
         let features: usize = network.layers().iter().map(|layer| layer.map.n_features()).sum();
         let per_sample = 2 * widths.iter().sum::<usize>() + features;
         let seeds = targets as f64 * (network.n_units() + rows) as f64;
+        let parameters = network.n_parameters();
+        let (p, t) = (parameters as f64, targets as f64);
+        let matrices = if parameters < targets { p * (p + t) } else { 3.0 * t * t };
         Self {
-            parameters: network.n_parameters(),
+            parameters,
             targets,
             surfaces: network.n_surfaces(n_samples),
-            gram_bytes: 8.0 * (3.0 * (targets as f64).powi(2) + 2.0 * seeds),
+            gram_bytes: 8.0 * (matrices + 2.0 * seeds),
             activation_bytes: 8.0 * n_samples as f64 * per_sample as f64,
         }
     }

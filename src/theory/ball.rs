@@ -126,7 +126,7 @@ impl Local {
     fn jacobian(&mut self, theta: &[f64]) -> Option<Mat<f64>> {
         let mode = self.field.mode_from_values(theta);
         self.field.eval(theta, &mode, &mut self.dy).ok()?;
-        self.grams.gram(&self.field);
+        self.grams.visit(&self.field);
         Some(self.grams.jacobian_transposed(&self.field))
     }
 
