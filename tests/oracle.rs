@@ -11,16 +11,17 @@ use gradflow::observe::RowSide;
 use gradflow::ode::{EventKind, Side};
 use serde_json::Value;
 
-/// Each method with its relative tolerance (that of low order with room for what a saddle makes of its errors), and how far θ, the loss and event times may be off then.
-const METHODS: [(&str, f64, f64); 8] = [
-    ("Tsit5", 1e-11, 1e-7),
-    ("DormandPrince54", 1e-11, 1e-7),
-    ("Dop853", 1e-11, 1e-7),
-    ("BogackiShampine32", 1e-9, 1e-6),
-    ("Auto", 1e-11, 1e-7),
-    ("Esdirk54", 1e-11, 1e-7),
-    ("Rock4", 1e-11, 1e-7),
-    ("Rkc2", 1e-11, 1e-5),
+/// Each method with its relative tolerance (that of low order with room for what a saddle makes of its errors), how far θ, the loss and event times may be off
+/// then, and how close to a graze an event may be that is not there: next to one depth is time squared, so that a tolerance is its root there.
+const METHODS: [(&str, f64, f64, f64); 8] = [
+    ("Tsit5", 1e-11, 1e-7, 1e-6),
+    ("DormandPrince54", 1e-11, 1e-7, 1e-6),
+    ("Dop853", 1e-11, 1e-7, 1e-6),
+    ("BogackiShampine32", 1e-9, 1e-6, 3e-5),
+    ("Auto", 1e-11, 1e-7, 1e-6),
+    ("Esdirk54", 1e-11, 1e-7, 1e-6),
+    ("Rock4", 1e-11, 1e-7, 1e-6),
+    ("Rkc2", 1e-11, 1e-5, 1e-6),
 ];
 const LAMBDA_TOL: f64 = 1e-6;
 
@@ -73,9 +74,8 @@ fn case(v: &Value) -> (Case, f64) {
     (Case { network, data, theta0: numbers(&p["theta0"]) }, number(&p["T"]))
 }
 
-/// Faults of a run at a relative tolerance against one branch of the expected answers. Next to a graze, depth is time squared: what is off there is off by the
-/// root of the tolerance.
-fn compare_flow(run: &Watched, expected: &Value, whole: &Value, (rtol, tol): (f64, f64)) -> Vec<String> {
+/// Faults of a run against one branch of the expected answers, with tolerances as in [`METHODS`].
+fn compare_flow(run: &Watched, expected: &Value, whole: &Value, (tol, graze): (f64, f64)) -> Vec<String> {
     let mut faults = Vec::new();
     for (k, (got, want)) in run.outcome.y.iter().zip(numbers(&expected["theta_T"])).enumerate() {
         if (got - want).abs() > tol * want.abs().max(1.0) {
@@ -126,7 +126,7 @@ fn compare_flow(run: &Watched, expected: &Value, whole: &Value, (rtol, tol): (f6
                 })
             })
         };
-        if !excused(&whole["expected"]["grazes"], rtol.sqrt()) && !excused(&whole["expected"]["start"], 1e-9) {
+        if !excused(&whole["expected"]["grazes"], graze) && !excused(&whole["expected"]["start"], 1e-9) {
             faults.push(format!("unexpected event {e:?}"));
         }
     }
@@ -177,7 +177,7 @@ fn compare_spectrum(run: &Watched, expected: &Value) -> Vec<String> {
 }
 
 /// All cases by one method, with the spectrum or without.
-fn check(method: &str, rtol: f64, tol: f64, track_ntk: bool) {
+fn check((method, rtol, tol, graze): (&str, f64, f64, f64), track_ntk: bool) {
     let mut n_cases = 0;
     let mut failures = Vec::new();
     let mut paths: Vec<_> = std::fs::read_dir("tests/oracle").unwrap().map(|e| e.unwrap().path()).collect();
@@ -190,11 +190,11 @@ fn check(method: &str, rtol: f64, tol: f64, track_ntk: bool) {
             expected["checkpoints"].as_array().map_or(Vec::new(), |c| c.iter().map(|c| number(&c["t"])).collect());
         saves.push(t_end);
         let run = run_tracked(&case, method, options(t_end, rtol), &mut [], &saves, track_ntk);
-        let mut faults = compare_flow(&run, expected, &whole, (rtol, tol));
+        let mut faults = compare_flow(&run, expected, &whole, (tol, graze));
         if faults.is_empty() && track_ntk {
             faults = compare_spectrum(&run, expected);
         } else if let Some(branches) = expected["alternatives"].as_array().filter(|b| !b.is_empty())
-            && branches.iter().any(|b| compare_flow(&run, b, &whole, (rtol, tol)).is_empty())
+            && branches.iter().any(|b| compare_flow(&run, b, &whole, (tol, graze)).is_empty())
         {
             faults.clear();
         }
@@ -210,13 +210,10 @@ fn check(method: &str, rtol: f64, tol: f64, track_ntk: bool) {
 
 #[test]
 fn every_case_agrees_with_its_trusted_answer() {
-    let (method, rtol, tol) = METHODS[0];
-    check(method, rtol, tol, true);
+    check(METHODS[0], true);
 }
 
 #[test]
 fn every_method_agrees_with_them() {
-    for (method, rtol, tol) in &METHODS[1..] {
-        check(method, *rtol, *tol, false);
-    }
+    METHODS[1..].iter().for_each(|method| check(*method, false));
 }

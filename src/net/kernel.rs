@@ -213,6 +213,8 @@ pub struct KernelScratch {
     /// For each other layer, the rows of the probes.
     rows: Vec<Vec<f64>>,
     other_rows: Vec<f64>,
+    gradient: Vec<f64>,
+    outputs: Vec<f64>,
     tangent: TangentScratch,
 }
 
@@ -498,10 +500,11 @@ pub fn gradient_rates(
         .sum();
     let by_gradient: usize = network.layers().iter().map(|layer| 2 * n * layer.n_in * layer.n_out).sum();
     if !is_chain || by_kernels > by_gradient {
-        let mut gradient = vec![0.0; network.n_parameters()];
-        batch.gradient(forward, output_seed, backward, &mut gradient);
-        let mut outputs = vec![0.0; batch.n_outputs()];
-        return batch.tangent(theta, forward, &gradient, rates, &mut outputs, &mut scratch.tangent);
+        let KernelScratch { gradient, outputs, tangent, .. } = scratch;
+        gradient.resize(network.n_parameters(), 0.0);
+        batch.gradient(forward, output_seed, backward, gradient);
+        outputs.resize(batch.n_outputs(), 0.0);
+        return batch.tangent(theta, forward, gradient, rates, outputs, tangent);
     }
     scratch.refresh(batch, forward, n_hidden);
     let KernelScratch { kernels, products, .. } = scratch;

@@ -142,7 +142,7 @@ impl Reduced {
         send_on(links, slope, rates);
         let couplings = Couplings { gram, links, slope };
         held.update(couplings, mode);
-        if !held.is_empty() {
+        if !mode.sliding().is_empty() {
             held.hold(couplings, rates, seeds);
             // μ with the seeds as they are now.
             mu.clone_from(mu0);
@@ -518,7 +518,7 @@ mod tests {
 
     #[test]
     fn the_solution_satisfies_its_equations_in_every_mode() {
-        for seed in 0..10 {
+        for seed in 0..20 {
             let (mut reduced, mut mode) = system(seed);
             let mut rng = ChaCha8Rng::seed_from_u64(1000 + seed);
             reduced.solve(&mode);
@@ -526,7 +526,7 @@ mod tests {
             for step in 0..150 {
                 for x in [0.0, 0.3, 1.0] {
                     let worst = residual(&reduced, &mode, x);
-                    assert!(worst < 1e-9, "seed {seed}, step {step}, x {x}: {worst:e}");
+                    assert!(worst < 1e-10, "seed {seed}, step {step}, x {x}: {worst:e}");
                 }
                 // Columns and inverses of the mode before must not linger.
                 for _ in 0..1 + step % 3 {

@@ -27,25 +27,20 @@ const SINGULAR: f64 = 1e-12;
 const MOST_CHANGES: usize = 200;
 const MOST_AT_ONCE: usize = 12;
 
-/// No slot.
-const NONE: usize = usize::MAX;
-
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
     groups: Vec<Group>,
     /// Group of each of the first switches; those after them have none.
     group_of: Vec<usize>,
-    /// Sliding switches without a group, in no special order, and the slot that each of them has here.
+    /// Sliding switches without a group, in no special order.
     slots: Vec<usize>,
-    slot_of: Vec<usize>,
     /// For each slot the lift and the column.
     lifts: Vec<Vec<(usize, f64)>>,
     columns: Vec<Vec<f64>>,
     /// S⁻¹, by slots.
     schur: Inverse,
     is_held: Vec<bool>,
-    n_held: usize,
     /// Slopes of all switches that the above belong to.
     slope: Vec<f64>,
     n_changes: usize,
@@ -102,18 +97,10 @@ impl Held {
             flags.clear();
             flags.resize(m, false);
         }
-        self.n_held = 0;
-        self.slot_of.clear();
-        self.slot_of.resize(m, NONE);
         self.slope.clear();
         self.slope.resize(m, 0.0);
         self.scratch.zeros.clear();
         self.scratch.zeros.resize(m, 0.0);
-    }
-
-    /// Whether no switch slides.
-    pub fn is_empty(&self) -> bool {
-        self.n_held == 0
     }
 
     /// Brings everything to `mode`.
@@ -121,10 +108,11 @@ impl Held {
         self.touch(couplings);
         let leaves = |c: &usize| self.is_held[*c] && (self.touched[*c] || !mode.slides(*c));
         let leaving: Vec<usize> = (0..self.is_held.len()).rev().filter(leaves).collect();
-        let n_stay = self.n_held - leaving.len();
+        let n_held = self.slots.len() + self.groups.iter().map(|group| group.slides.len()).sum::<usize>();
+        let n_stay = n_held - leaving.len();
         let n_changes = leaving.len() + mode.sliding().len() - n_stay;
         self.n_changes += n_changes;
-        let anew = n_changes > MOST_AT_ONCE.max(self.n_held / 8) || self.n_changes > MOST_CHANGES;
+        let anew = n_changes > MOST_AT_ONCE.max(n_held / 8) || self.n_changes > MOST_CHANGES;
         let mut is_regular = !anew;
         let n_grouped = self.group_of.len();
         for c in leaving {
@@ -144,7 +132,6 @@ impl Held {
                 is_regular && self.border_schur()
             };
         }
-        self.n_held = mode.sliding().len();
         if !is_regular {
             self.invert(couplings);
         }
@@ -182,14 +169,10 @@ impl Held {
 
     /// Takes a switch without a group away in the same way.
     fn leave_slot(&mut self, c: usize, is_regular: bool) -> bool {
-        let slot = std::mem::replace(&mut self.slot_of[c], NONE);
-        let last = self.slots.len() - 1;
+        let slot = self.slots.iter().position(|&switch| switch == c).expect("a switch that slides");
         self.slots.swap_remove(slot);
-        self.lifts.swap(slot, last);
-        self.columns.swap(slot, last);
-        if slot < last {
-            self.slot_of[self.slots[slot]] = slot;
-        }
+        self.lifts.swap(slot, self.slots.len());
+        self.columns.swap(slot, self.slots.len());
         is_regular && self.schur.reduce(slot)
     }
 
@@ -250,7 +233,6 @@ impl Held {
             self.columns.push(Vec::new());
         }
         self.slots.push(switch);
-        self.slot_of[switch] = slot;
         let (lift, column) = (&mut self.lifts[slot], &mut self.columns[slot]);
         lift_of(switch, links, slope, &mut self.scratch.zeros, lift);
         column.clear();
