@@ -303,12 +303,14 @@ impl Batch {
         if let Some(lines) = activation.lines(learned) {
             let units = a.iter_mut().zip(slope).zip(z).zip(pieces);
             if activation.breakpoints().len() <= 1 {
-                let (low, high) = (lines[0], lines[1]);
+                // By bits rather than by a branch, which half of all units would take at random.
+                let [(low, low_slope), (high, high_slope), ..] = lines.map(|(c0, c1)| (c0.to_bits(), c1.to_bits()));
                 vectorised!({
                     for (((a, slope), &z), &piece) in units {
-                        let (c0, c1) = if piece == 0 { low } else { high };
-                        *a = c0 + c1 * z;
-                        *slope = c1;
+                        let is_low = if piece == 0 { u64::MAX } else { 0 };
+                        let choose = |low: u64, high: u64| f64::from_bits(low & is_low | high & !is_low);
+                        *slope = choose(low_slope, high_slope);
+                        *a = choose(low, high) + *slope * z;
                     }
                 });
             } else {
