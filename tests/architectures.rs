@@ -14,7 +14,7 @@ use gradflow::net::architecture::{Block, ConvStage, GraphForm, NodeBias, Readout
 use gradflow::net::init::{Sampler, sample, standard_normal};
 use gradflow::net::{
     Activation, Backward, Batch, Forward, Held, KernelScratch, Place, Probes, Smooth, TangentScratch, cross_gram,
-    gradient_products, laws, switch_gram,
+    gradient_products, laws, mirror, own_gram, switch_gram,
 };
 use gradflow::ntk::GramEvaluator;
 use gradflow::ode::{Contact, Mode, PiecewiseField};
@@ -357,9 +357,10 @@ impl Check {
             assert!(defect <= TOL, "{part}: {defect:e} of the norm; {}", self.what);
         };
         compare("G by cross_gram", &gram);
-        // The same of two copies of the probes, which takes the other branch, and again with used scratch memory.
-        cross_gram(&self.batch, &forward, &probes, &probes.clone(), &mut scratch, &mut gram);
-        compare("G by cross_gram of copies", &gram);
+        // From the diagonal down, with used scratch memory.
+        own_gram(&self.batch, &forward, &probes, &mut scratch, &mut gram);
+        mirror(&mut gram, order.len());
+        compare("G by own_gram", &gram);
         let mut gradient = vec![f64::NAN; p];
         for r in 0..order.len() {
             probes.gradient(&self.batch, &forward, r, &mut gradient);
@@ -370,7 +371,7 @@ impl Check {
         let mode = field.mode_from_values(&self.theta);
         field.eval(&self.theta, &mode, &mut gradient).expect("finite");
         let mut grams = GramEvaluator::default();
-        let (gram, _) = grams.gram(&field);
+        let gram = grams.gram(&field);
         let columns: Vec<f64> = (0..gram.ncols()).flat_map(|q| (0..gram.nrows()).map(move |p| gram[(p, q)])).collect();
         compare("G of the flow", &columns);
     }

@@ -10,9 +10,11 @@ use common::naive::{Unit, forward, sigma};
 use common::{Case, activations, relative_distance};
 use gradflow::flow::FlowField;
 use gradflow::flow::sliding::SlideSystem;
-use gradflow::net::{Activation, Batch, Forward, Held, KernelScratch, Network, Probes, cross_gram, switch_gram};
+use gradflow::net::{
+    Activation, Batch, Forward, Held, KernelScratch, Network, Probes, cross_gram, mirror, own_gram, switch_gram,
+};
 use gradflow::ntk::GramEvaluator;
-use gradflow::ode::{Contact, Mode, PiecewiseField};
+use gradflow::ode::{Contact, Mode, PiecewiseField, Snapshot};
 use nalgebra::{DMatrix, DVector};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -161,10 +163,20 @@ fn free_passes_equal_their_naive_twins_at_every_size_and_activation() {
                 }
                 let jacobian = rows_matrix(&twin.f_gradient, p);
                 let mut grams = GramEvaluator::default();
-                let (gram, _) = grams.gram(&field);
+                let gram = grams.gram(&field);
                 let got: Vec<f64> =
                     (0..gram.ncols()).flat_map(|q| (0..gram.nrows()).map(move |p| gram[(p, q)])).collect();
                 close(&what("G"), &got, (&jacobian * jacobian.transpose()).as_slice(), 1e-12);
+                // A snapshot that was prepared gives the same bits, and forgets them when it is taken anew.
+                let mut kept = field.snapshot();
+                kept.prepare(usize::MAX);
+                for _ in 0..2 {
+                    let mut others = GramEvaluator::default();
+                    let (lower, _) = others.lower(&kept);
+                    let m = lower.nrows();
+                    assert!((0..m).all(|q| (q..m).all(|p| lower[(p, q)] == got[q * m + p])), "{}", what("lower G"));
+                    field.snapshot_into(&mut kept);
+                }
                 let transposed = grams.jacobian_transposed(&field);
                 let got: Vec<f64> = (0..transposed.ncols())
                     .flat_map(|q| (0..transposed.nrows()).map(|p| transposed[(p, q)]).collect::<Vec<_>>())
@@ -220,6 +232,9 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
     switch_gram(&batch, &pass, &probes, &mut scratch, &mut lower, k);
     cross_gram(&batch, &pass, &probes, &probes, &mut scratch, &mut whole);
     close(&format!("{what}: Γ by cross_gram"), &whole, gamma.as_slice(), 1e-12);
+    own_gram(&batch, &pass, &probes, &mut scratch, &mut whole);
+    mirror(&mut whole, k);
+    close(&format!("{what}: Γ by own_gram"), &whole, gamma.as_slice(), 1e-12);
     let triangle = |m: &[f64]| (0..k).flat_map(|q| (q..k).map(move |p| (p, q))).map(|(p, q)| m[q * k + p]).collect();
     let (got, want): (Vec<f64>, Vec<f64>) = (triangle(&lower), triangle(gamma.as_slice()));
     close(&format!("{what}: Γ by switch_gram"), &got, &want, 1e-12);
@@ -272,7 +287,7 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
         let jacobian = DMatrix::from_fn(root.len(), p, |r, c| root[r] * effective.f_gradient[r][c]);
         let gram_want = &jacobian * jacobian.transpose();
         let mut grams = GramEvaluator::default();
-        let (gram, _) = grams.gram(&field);
+        let gram = grams.gram(&field);
         let got: Vec<f64> = (0..gram.ncols()).flat_map(|q| (0..gram.nrows()).map(move |p| gram[(p, q)])).collect();
         close(&format!("{what}: G_s"), &got, gram_want.as_slice(), 1e-12);
         let moved_outputs: Vec<f64> = held.f_gradient.iter().zip(&root).map(|(g, root)| root * g.dot(&moved)).collect();

@@ -270,7 +270,7 @@ fn memory_is_asked_for_where_gram_matrices_are() {
     };
     // 22 parameters for 40,000 targets: λ_min = 0, and its zero is looked at through a 22 × 22 matrix.
     assert!(load(4).is_ok());
-    let refused = load(8000).expect_err("40,002 parameters, and three matrices of 12 GiB").to_string();
+    let refused = load(8000).expect_err("40,002 parameters, and four matrices of 12 GiB").to_string();
     assert!(refused.contains("40000"), "{refused}");
 }
 
@@ -353,7 +353,7 @@ fn too_much_memory_for_the_gram_matrix_is_refused_with_estimate_and_limit() {
     let text = with("data", "data: Ball(samples: 4000, inputs: 2, outputs: 5),").replace("[2])", "[150, 130])");
     let message = faults(&text);
     // Three 20000 × 20000 matrices of 8 bytes are 8.94 GiB, seeds and activations 0.11 GiB.
-    let expected = "bad.ron:2:7: data: the Gram matrix of 20000 targets needs 9.05 GiB, the limit is 4 GiB\n  \
+    let expected = "bad.ron:2:7: data: the Gram matrix of 20000 targets needs 12.03 GiB, the limit is 4 GiB\n  \
                     hint: leave the spectrum out with ntk: (track: false), or raise ntk.memory_limit_gib";
     assert_eq!(message, expected);
     let untracked = text.replace("activation", "ntk: (track: false), activation");

@@ -51,7 +51,13 @@ fn extreme_eigenvalues_agree_with_an_independent_solver() {
                 // Both solvers are backward stable: n ε ‖G‖ each.
                 let tol = 4.0 * n as f64 * f64::EPSILON * high;
                 let what = format!("{name}, {widths:?}, seed {seed}");
-                assert!((got.lambda_max - high).abs() <= tol, "{what}: λ_max {} against {high}", got.lambda_max);
+                // From 32 targets on Lanczos iterations give λ_max, which sets scales, to eight digits.
+                let digits = if n >= 32 { 1e-8 * high } else { 0.0 };
+                assert!(
+                    (got.lambda_max - high).abs() <= tol + digits,
+                    "{what}: λ_max {} against {high}",
+                    got.lambda_max
+                );
                 assert!((got.lambda_min - low).abs() <= tol, "{what}: λ_min {} against {low}", got.lambda_min);
                 let rank = eigenvalues.iter().filter(|&&l| l > tol).count();
                 if low > 1e3 * tol {

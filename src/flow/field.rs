@@ -5,6 +5,7 @@
 //! one-sided slopes while the slide lasts.
 
 use super::cut::CutNetwork;
+use super::gram::GramAhead;
 use super::linearise::LowRank;
 use super::sliding::{SlideSystem, TangentBuffers};
 use super::switches::Switches;
@@ -54,6 +55,8 @@ pub struct FlowField {
     cut: Option<Box<CutNetwork>>,
     bends: Bends,
     second: SecondOrder,
+    /// Of a snapshot only.
+    gram_ahead: Option<Box<GramAhead>>,
 }
 
 /// The power iteration for the decay rate.
@@ -127,6 +130,7 @@ impl FlowField {
             cut: None,
             bends: Bends::default(),
             second: SecondOrder::default(),
+            gram_ahead: None,
             batch,
             data,
         }
@@ -262,6 +266,11 @@ impl FlowField {
         }
     }
 
+    /// The lower triangle of G, where a snapshot has been prepared.
+    pub(super) fn gram_ahead(&self) -> Option<&[f64]> {
+        self.gram_ahead.as_ref()?.get()
+    }
+
     /// *(last)* ∂L/∂a of a switch: the sum over its members.
     fn mu(&self, switch: usize) -> f64 {
         self.switches.members(switch).iter().map(|&j| self.backward.mu[j]).sum()
@@ -311,6 +320,19 @@ impl Snapshot for FlowField {
         kept.layer_mu.clone_from(&self.layer_mu);
         kept.largest_term = self.largest_term;
         kept.values.clone_from(&self.values);
+        if let Some(ahead) = &mut kept.gram_ahead {
+            ahead.clear();
+        }
+    }
+
+    /// Makes the lower triangle of the Gram matrix.
+    fn prepare(&mut self, room: usize) {
+        let n = self.batch.n_outputs();
+        if n * n <= room && self.gram_ahead().is_none() {
+            let mut ahead = self.gram_ahead.take().unwrap_or_default();
+            ahead.make(self);
+            self.gram_ahead = Some(ahead);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::switches::Switches;
 use crate::cholesky::Cholesky;
 use crate::data::MergedData;
 use crate::loss::Loss;
-use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram};
+use crate::net::{Batch, Forward, Held, KernelScratch, Probes, cross_gram, mirror, own_gram};
 use crate::ode::{Linearisation, Mode, NonFinite};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -106,8 +106,9 @@ impl Linearisation for LowRank {
         batch.forward(y, switches.pieces(mode, &mut self.pieces), &self.held, &mut self.forward);
         self.slide.assemble(batch, y, &self.forward, switches.firsts(mode.sliding()));
         self.probes.outputs(batch, y, &self.forward, &self.forward.slope);
-        cross_gram(batch, &self.forward, &self.probes, &self.probes, &mut self.scratch, &mut self.gram);
+        own_gram(batch, &self.forward, &self.probes, &mut self.scratch, &mut self.gram);
         let size = batch.n_outputs();
+        mirror(&mut self.gram, size);
         if !self.slide.switches().is_empty() {
             // K Kᵀ = J Jᵀ − (J Vᵀ) Γ⁻¹ (V Jᵀ).
             let k = self.slide.switches().len();

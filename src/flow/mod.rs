@@ -2,9 +2,11 @@
 
 pub mod cut;
 pub mod field;
+pub mod gram;
 pub mod linearise;
 pub mod sliding;
 pub mod switches;
 
 pub use field::{FlowField, FlowSample};
+pub use gram::OutputGram;
 pub use switches::Switches;

@@ -91,7 +91,7 @@ impl Probes {
     }
 
     /// Number of layers, from the first, whose parameters some probe depends on.
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.first.iter().take_while(|&&first| first < self.len()).count()
     }
 
@@ -206,13 +206,15 @@ impl Probes {
 #[derive(Debug, Clone, Default)]
 pub struct KernelScratch {
     /// φᵀφ + [bias] of each plain layer (n × n); that of constant features never changes.
-    kernels: Vec<Vec<f64>>,
-    products: Vec<f64>,
-    spread: Vec<f64>,
+    pub(super) kernels: Vec<Vec<f64>>,
+    pub(super) products: Vec<f64>,
+    pub(super) spread: Vec<f64>,
     by_unit: Vec<f64>,
+    /// The probes of a layer's own switches, unit by unit, and where each unit begins.
+    members: (Vec<usize>, Vec<usize>),
     /// For each other layer, the rows of the probes.
-    rows: Vec<Vec<f64>>,
-    other_rows: Vec<f64>,
+    pub(super) rows: Vec<Vec<f64>>,
+    pub(super) other_rows: Vec<Vec<f64>>,
     gradient: Vec<f64>,
     outputs: Vec<f64>,
     tangent: TangentScratch,
@@ -220,7 +222,7 @@ pub struct KernelScratch {
 
 impl KernelScratch {
     /// Computes the kernels of the plain layers among the first `n_layers`.
-    fn refresh(&mut self, batch: &Batch, forward: &Forward, n_layers: usize) {
+    pub(super) fn refresh(&mut self, batch: &Batch, forward: &Forward, n_layers: usize) {
         let n = batch.n_samples();
         let layers = batch.network().layers();
         self.kernels.resize_with(layers.len(), Vec::new);
@@ -245,76 +247,6 @@ impl KernelScratch {
     }
 }
 
-/// out[p, q] = ⟨∇p, ∇q⟩ for all probes p of `a` (rows) and q of `b` (columns); column-major, `a.len()` × `b.len()`.
-///
-/// Of a set of probes with itself (the same reference twice) only the lower triangle is computed, and mirrored.
-pub fn cross_gram(
-    batch: &Batch,
-    forward: &Forward,
-    a: &Probes,
-    b: &Probes,
-    scratch: &mut KernelScratch,
-    out: &mut Vec<f64>,
-) {
-    let (rows, n) = (a.len(), batch.n_samples());
-    let is_symmetric = std::ptr::eq(a, b);
-    let computed = if is_symmetric { BlockStructure::TriangularLower } else { BlockStructure::Rectangular };
-    let whole = BlockStructure::Rectangular;
-    out.clear();
-    out.resize(rows * b.len(), 0.0);
-    scratch.refresh(batch, forward, a.depth().min(b.depth()));
-    let KernelScratch { kernels, products, spread, rows: own_rows, other_rows, .. } = scratch;
-    for (l, layer) in batch.network().layers().iter().enumerate() {
-        let (n_a, n_b) = (rows - a.first[l], b.len() - b.first[l]);
-        if n_a == 0 || n_b == 0 {
-            continue;
-        }
-        if !layer.is_plain() {
-            let size = layer.n_parameters();
-            a.rows(batch, forward, l, &mut own_rows[l]);
-            let left = MatRef::from_column_major_slice(&own_rows[l][..], size, n_a);
-            let right = if is_symmetric {
-                left
-            } else {
-                b.rows(batch, forward, l, other_rows);
-                MatRef::from_column_major_slice(&other_rows[..], size, n_b)
-            };
-            let target = MatMut::from_column_major_slice_mut(&mut out[..], rows, b.len());
-            let target = target.submatrix_mut(a.first[l], b.first[l], n_a, n_b);
-            triangular::matmul(target, computed, Accum::Add, left.transpose(), whole, right, whole, 1.0, Par::Seq);
-            continue;
-        }
-        let kernel = &kernels[l][..];
-        products.resize(n_a * n_b, 0.0);
-        let target = MatMut::from_column_major_slice_mut(&mut products[..n_a * n_b], n_a, n_b);
-        let left = MatRef::from_column_major_slice(&a.seeds[l][..], layer.n_out, n_a).transpose();
-        let right = MatRef::from_column_major_slice(&b.seeds[l][..], layer.n_out, n_b);
-        triangular::matmul(target, computed, Accum::Replace, left, whole, right, whole, 1.0, Par::Seq);
-        let samples = &a.samples[a.first[l]..];
-        vectorised!({
-            let mut sample = None;
-            for (k, column) in products[..n_a * n_b].chunks_exact(n_a).enumerate() {
-                let q = b.first[l] + k;
-                // Neighbouring probes often share their sample, and its kernel column spread over the rows.
-                if sample != Some(b.samples[q]) {
-                    sample = Some(b.samples[q]);
-                    let kernel = &kernel[b.samples[q] * n..(b.samples[q] + 1) * n];
-                    spread.clear();
-                    spread.extend(samples.iter().map(|&s| kernel[s]));
-                }
-                let from = if is_symmetric { k } else { 0 };
-                let target = &mut out[q * rows + a.first[l] + from..(q + 1) * rows];
-                let terms = column[from..].iter().zip(&spread[from..]);
-                target.iter_mut().zip(terms).for_each(|(t, (product, kernel))| *t += product * kernel);
-            }
-        });
-    }
-    add_learned(a, b, (rows, rows), out);
-    if is_symmetric {
-        mirror(out, rows);
-    }
-}
-
 /// Copies the lower triangle of an n × n matrix over the upper one, tile by tile so that columns stay in cache.
 pub fn mirror(matrix: &mut [f64], n: usize) {
     const TILE: usize = 16;
@@ -329,8 +261,7 @@ pub fn mirror(matrix: &mut [f64], n: usize) {
     }
 }
 
-/// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`cross_gram`] of the probes with themselves, but only the lower triangle, in columns
-/// that are `stride` apart. In its own layer a probe's seed is a unit vector, which leaves products only between equal units there.
+/// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`own_gram`](super::own_gram()), in columns that are `stride` apart. In its own layer a probe's seed is a unit vector, which leaves products only between equal units there.
 pub fn switch_gram(
     batch: &Batch,
     forward: &Forward,
@@ -341,7 +272,7 @@ pub fn switch_gram(
 ) {
     let (rows, n) = (probes.len(), batch.n_samples());
     scratch.refresh(batch, forward, probes.depth());
-    let KernelScratch { kernels, products, spread, by_unit, rows: own_rows, .. } = scratch;
+    let KernelScratch { kernels, products, spread, by_unit, members: (members, starts), rows: own_rows, .. } = scratch;
     let (own, whole) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
     for (l, layer) in batch.network().layers().iter().enumerate() {
         let first = probes.first[l];
@@ -375,31 +306,42 @@ pub fn switch_gram(
             for (p, seed) in seeds.chunks_exact(width).enumerate() {
                 seed.iter().enumerate().for_each(|(unit, s)| by_unit[unit * count + p] = *s);
             }
+            starts.clear();
+            starts.resize(width + 1, 0);
+            units.iter().for_each(|unit| starts[unit + 1] += 1);
+            (0..width).for_each(|unit| starts[unit + 1] += starts[unit]);
+            members.resize(units.len(), 0);
+            for (k, &unit) in units.iter().enumerate().rev() {
+                starts[unit + 1] -= 1;
+                members[starts[unit + 1]] = k;
+            }
+            starts.push(units.len());
             let mut sample = None;
             for k in probes.by_sample[first..].iter().map(|p| p - first) {
                 let own = samples[k];
-                // Probes of one sample share its kernel column, spread over the rows.
+                let kernel = &kernel[own * n..(own + 1) * n];
+                // Probes of one sample share its kernel column, spread over the rows of the deeper ones.
                 if sample != Some(own) {
                     sample = Some(own);
-                    let column = &kernel[own * n..(own + 1) * n];
                     spread.clear();
-                    spread.extend(samples.iter().map(|&s| column[s]));
+                    spread.extend(samples[units.len()..].iter().map(|&s| kernel[s]));
                 }
                 let column = &mut out[(first + k) * stride + first..(first + k) * stride + rows];
                 if accum == Accum::Replace {
                     column[k..].fill(0.0);
                 }
                 if let Some(&unit) = units.get(k) {
-                    let (same, below) = column.split_at_mut(units.len());
-                    for ((t, kernel), &other) in same[k..].iter_mut().zip(&spread[k..]).zip(&units[k..]) {
-                        *t += if other == unit { *kernel } else { 0.0 };
-                    }
+                    let same = &members[starts[unit + 1]..starts[unit + 2]];
+                    same.iter().filter(|&&other| other >= k).for_each(|&other| column[other] += kernel[samples[other]]);
                     let products = &by_unit[unit * count..(unit + 1) * count];
-                    let terms = products.iter().zip(&spread[units.len()..]);
-                    below.iter_mut().zip(terms).for_each(|(t, (product, kernel))| *t += product * kernel);
+                    let terms = products.iter().zip(&spread[..]);
+                    column[units.len()..]
+                        .iter_mut()
+                        .zip(terms)
+                        .for_each(|(t, (product, kernel))| *t += product * kernel);
                 } else {
                     let products = &products[(k - units.len()) * (count + 1)..(k - units.len() + 1) * count];
-                    let terms = products.iter().zip(&spread[k..]);
+                    let terms = products.iter().zip(&spread[k - units.len()..]);
                     column[k..].iter_mut().zip(terms).for_each(|(t, (product, kernel))| *t += product * kernel);
                 }
             }
@@ -531,7 +473,7 @@ pub fn gradient_rates(
 }
 
 /// Adds the part of learned slopes to a Gram matrix with `rows` rows, its columns `stride` apart.
-fn add_learned(a: &Probes, b: &Probes, (rows, stride): (usize, usize), out: &mut [f64]) {
+pub(super) fn add_learned(a: &Probes, b: &Probes, (rows, stride): (usize, usize), out: &mut [f64]) {
     for (l, (from_a, from_b)) in a.learned.iter().zip(&b.learned).enumerate() {
         for (k, &q) in from_b.iter().enumerate() {
             let column = (b.first[l + 1] + k) * stride;

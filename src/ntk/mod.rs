@@ -1,10 +1,12 @@
 //! The NTK Gram matrix G = J Jᵀ along the flow: G without J, its spectrum and resolution, λ₀ over continuous time, verdicts.
 
 pub mod bound;
+pub mod extremes;
 pub mod gram;
 pub mod lanczos;
 pub mod reference;
 pub mod spectrum;
+pub mod symmetric;
 pub mod track;
 
 pub use bound::{BoundCheck, BoundReport, Verdict};

@@ -3,8 +3,8 @@
 //! An eigenvalue of a formed Gram matrix carries an absolute error of about ε·nM·‖G‖. Where λ_min is not far above that, it is
 //! computed as σ_min(J)² instead, which resolves down to about (ε‖J‖)². Below that nothing is claimed.
 
+use super::extremes::Ends;
 use super::gram::GramEvaluator;
-use super::lanczos::Ends;
 use crate::flow::FlowField;
 use faer::{MatRef, Side};
 use thiserror::Error;
@@ -104,7 +104,8 @@ pub fn spectrum_here(
     if zero == Some(ZeroReason::TooFewParameters) {
         return singular(grams.parameter_gram(field).as_ref(), n_targets);
     }
-    let (gram, extremes) = grams.gram_here(field);
+    // Nothing below reads more of it than the lower triangle.
+    let (gram, extremes) = grams.lower_here(field);
     // Only values far above rounding are certified; the others want the whole spectrum for their rank anyway.
     if gram.nrows() >= LANCZOS_FROM
         && zero.is_none()

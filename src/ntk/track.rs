@@ -12,7 +12,6 @@ use super::reference::{Enclosure, Reference, integrals};
 use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum_here, structural_zero};
 use crate::flow::FlowField;
 use crate::ode::{DenseOutput, Mode, PiecewiseField};
-use crate::vector::{distance_squared, dot, vectorised};
 
 /// Up to this size no sample is left out, and G is always sampled in the middle of a step as well: it costs next to nothing.
 const ALWAYS_MIDDLE: usize = 16;
@@ -152,7 +151,6 @@ pub struct Tracker {
     structural_zero: Option<ZeroReason>,
     reference: Reference,
     previous: Option<Previous>,
-    previous_gram: Vec<f64>,
     lambda0: Option<Lambda0>,
     integral: f64,
     integral_error: f64,
@@ -187,7 +185,6 @@ impl Tracker {
             n_targets,
             structural_zero: structural_zero(field, n_targets),
             previous: None,
-            previous_gram: Vec::new(),
             lambda0: None,
             integral: 0.0,
             integral_error: 0.0,
@@ -220,7 +217,9 @@ impl Tracker {
         if let Some(left_out) = self.skip_begin(t, field) {
             return Ok(left_out);
         }
-        Ok(Reading::from(&self.take(t, field, side)?))
+        let sample = Sample { t, spectrum: self.measure(field)? };
+        self.take(&sample, field, side);
+        Ok(Reading::from(&sample))
     }
 
     /// Goes on from an event at which G is continuous, as when slides do nothing but end: what is known before it holds after it.
@@ -254,16 +253,16 @@ impl Tracker {
             // A step that has to be looked into needs both of its ends.
             Some(Previous::Skipped { t, .. }) => {
                 let start = self.inside(t, mode, dense)?;
-                self.keep_gram();
+                self.grams.keep();
                 self.grams.visit(field);
                 Some(start)
             }
             Some(Previous::Measured(sample)) => Some(sample),
             None => None,
         };
-        let before = std::mem::take(&mut self.previous_gram);
-        let sample = self.take(t, field, side)?;
-        let sag = sag_of_gram(self.grams.last(), &before);
+        let sample = Sample { t, spectrum: self.measure(field)? };
+        let sag = sag_of_gram(self.grams.moved());
+        self.take(&sample, field, side);
         if let Some(previous) = previous {
             self.between(&previous, &sample, sag, mode, dense)?;
         }
@@ -282,23 +281,24 @@ impl Tracker {
         Ok(Reading::from(&Sample { t, spectrum: self.measure(field)? }))
     }
 
-    /// Measures at the point visited.
-    fn take(&mut self, t: f64, field: &FlowField, side: SampleSide) -> Result<Sample, SpectrumError> {
-        let sample = Sample { t, spectrum: self.measure(field)? };
+    /// Takes in what was measured at the point visited.
+    fn take(&mut self, sample: &Sample, field: &FlowField, side: SampleSide) {
         self.coverage.n_measured += 1;
-        self.keep_gram();
         if self.may_skip() {
-            let n = field.batch().n_outputs();
-            let trace = self.grams.last().iter().step_by(n + 1).sum();
-            self.reference.set(field, &self.grams, &sample.spectrum, trace);
+            self.reference.set(field, &self.grams, &sample.spectrum, self.grams.trace());
         }
-        self.consider(&sample, side);
-        self.previous = Some(Previous::Measured(sample));
-        Ok(sample)
+        self.grams.keep();
+        self.consider(sample, side);
+        self.previous = Some(Previous::Measured(*sample));
     }
 
     fn may_skip(&self) -> bool {
         self.coverage.cadence == Cadence::Adaptive && self.n_targets > ALWAYS_MIDDLE && self.structural_zero.is_none()
+    }
+
+    /// Whether Gram matrices are formed at all events that are not certain to matter little.
+    pub fn measures(&self) -> bool {
+        self.structural_zero.is_none()
     }
 
     /// Whether λ_min is zero by structure and nobody wants to know more of the spectrum.
@@ -543,7 +543,7 @@ impl Tracker {
         dense.at(t, &mut self.theta);
         self.inner.eval(&self.theta, mode, &mut self.dy).map_err(|_| SpectrumError)?;
         self.n_grams += 1;
-        let (gram, extremes) = self.grams.gram(&self.inner);
+        let (gram, extremes) = self.grams.lower(&self.inner);
         Ok(!extremes.are_above(gram, best))
     }
 
@@ -587,15 +587,9 @@ impl Tracker {
             });
         }
     }
-
-    fn keep_gram(&mut self) {
-        self.previous_gram.clear();
-        self.previous_gram.extend_from_slice(self.grams.last());
-    }
 }
 
-/// Estimate of how far G strays from the straight line between `before` and `now`.
-fn sag_of_gram(now: &[f64], before: &[f64]) -> f64 {
-    let (moved, size) = vectorised!((distance_squared(now, before), dot(before, before)));
-    if size > 0.0 { SAG * moved / f64::sqrt(size) } else { f64::INFINITY }
+/// Estimate of how far G strays from the straight line between two matrices, from the squares of how much it moved and of its size.
+fn sag_of_gram((moved, size): (f64, f64)) -> f64 {
+    if size > 0.0 { SAG * moved / size.sqrt() } else { f64::INFINITY }
 }

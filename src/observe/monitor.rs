@@ -399,6 +399,10 @@ impl Observer<FlowField> for Monitor<'_> {
         self.tracker.is_some() || self.next_save.is_some_and(|t| t <= t_end)
     }
 
+    fn asks_at_events(&self) -> bool {
+        self.tracker.as_ref().is_some_and(Tracker::measures)
+    }
+
     fn start(&mut self, point: &Point<'_, FlowField>, contacts: &[StartContact]) {
         for c in contacts {
             let rows = point.field.places(c.contact.switch).map(|place| StartRow {

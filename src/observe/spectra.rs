@@ -53,7 +53,7 @@ impl Spectra {
         if self.n_targets > LARGEST || is_too_many || self.last_t == Some(t) {
             return None;
         }
-        let (gram, _) = self.grams.gram(field);
+        let (gram, _) = self.grams.lower(field);
         let mut eigenvalues = gram.self_adjoint_eigenvalues(Side::Lower).ok()?;
         self.last_t = Some(t);
         self.n_spectra += 1;

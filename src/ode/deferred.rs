@@ -1,17 +1,20 @@
 //! An observer on a thread of its own: it is told the same things in the same order, a little later.
 //!
 //! Observers never alter a run, so all they see is the same as without the thread. What they need of the field is copied, once per
-//! step and side of an event; a bounded queue keeps the run from getting far ahead.
+//! step and side of an event; a bounded queue keeps the run from getting far ahead. While it is full, the run works for the observer.
 
 use super::mode::Mode;
 use super::observer::{BranchPoint, DenseOutput, Event, Observer, Point, StartContact, StepView};
 use super::outcome::{Stats, StopReason};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 
 /// What is on its way holds about this many numbers of type f64.
 const QUEUE_VALUES: usize = 1 << 20;
+
+/// What is prepared for the observer holds at most so many more.
+const PREPARED_VALUES: usize = 1 << 23;
 
 /// Messages are handed over by so many at most: waking the other thread for each would cost more than some steps.
 const LARGEST_BATCH: usize = 16;
@@ -29,6 +32,12 @@ pub trait Snapshot {
 
     /// Makes `kept`, a snapshot of the same field, one of the last evaluation; its memory is used again.
     fn snapshot_into(&self, kept: &mut Self);
+
+    /// Works out, in a snapshot, what takes an observer long to ask for, if it fits into `room` numbers of type f64. Answers do not depend
+    /// on whether this has been called.
+    fn prepare(&mut self, room: usize) {
+        let _ = room;
+    }
 }
 
 /// Calls `run` with an observer that hands on to `observer`, which works on another thread; returns when both are done.
@@ -43,13 +52,15 @@ where
     let n_messages = QUEUE_VALUES / (VECTORS_PER_STEP * dim.max(1));
     let batch_size = (n_messages / (N_BATCHES + 2)).clamp(1, LARGEST_BATCH);
     let (sender, receiver) = sync_channel(N_BATCHES);
+    // Batches that are in the queue, being filled, and being seen.
+    let room = if observer.asks_at_events() { PREPARED_VALUES / ((N_BATCHES + 2) * batch_size) } else { 0 };
     let (give_back, given_back) = channel();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stop = &stop;
         scope.spawn(move || listen(receiver, give_back, observer, stop));
         // Dropping the front at the end of this block closes the queue.
-        run(&mut Front { queue: sender, given_back, pool: Vec::new(), batch: Vec::new(), batch_size, stop })
+        run(&mut Front { queue: sender, given_back, pool: Vec::new(), batch: Vec::new(), batch_size, room, stop })
     })
 }
 
@@ -99,17 +110,19 @@ enum Message<F> {
     End(Box<Kept<F>>, StopReason),
 }
 
-struct Front<'a, F> {
+struct Front<'a, F: Snapshot> {
     queue: SyncSender<Vec<Message<F>>>,
     /// Points that the observer has seen; they come back so that their memory is used again.
     given_back: Receiver<Vec<Box<Kept<F>>>>,
     pool: Vec<Box<Kept<F>>>,
     batch: Vec<Message<F>>,
     batch_size: usize,
+    /// For what is prepared of each point; 0 when nothing is.
+    room: usize,
     stop: &'a AtomicBool,
 }
 
-impl<F> Front<'_, F> {
+impl<F: Snapshot> Front<'_, F> {
     fn send(&mut self, message: Message<F>) {
         self.batch.push(message);
         if self.batch.len() >= self.batch_size {
@@ -117,13 +130,24 @@ impl<F> Front<'_, F> {
         }
     }
 
+    /// Hands the batch over. While there is no place for it, the time is spent on what the observer would have to do.
     fn flush(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let is_event = |message: &Message<F>| matches!(message, Message::Event(..));
+        let events: Vec<usize> = (0..batch.len()).filter(|&k| self.room > 0 && is_event(&batch[k])).collect();
+        for k in events {
+            match self.queue.try_send(batch) {
+                Err(TrySendError::Full(back)) => batch = back,
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+            }
+            if let Message::Event(after, _) = &mut batch[k] {
+                after.field.prepare(self.room);
+            }
+        }
         // The other end only goes away when its thread panics, which the scope reports.
-        let _ = self.queue.send(std::mem::take(&mut self.batch));
+        let _ = self.queue.send(batch);
     }
-}
 
-impl<F: Snapshot> Front<'_, F> {
     fn keep(&mut self, point: &Point<'_, F>) -> Box<Kept<F>> {
         if self.pool.is_empty() {
             self.pool = self.given_back.try_recv().unwrap_or_default();
@@ -138,7 +162,7 @@ impl<F: Snapshot> Front<'_, F> {
     }
 }
 
-impl<F> Drop for Front<'_, F> {
+impl<F: Snapshot> Drop for Front<'_, F> {
     fn drop(&mut self) {
         self.flush();
     }
@@ -213,5 +237,80 @@ fn listen<F: Snapshot>(
         }
         // The run may be over by now.
         let _ = give_back.send(seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::RecvTimeoutError;
+    use std::time::Duration;
+
+    /// Knows whether it has been prepared, and tells.
+    struct Field {
+        told: Sender<usize>,
+        is_prepared: bool,
+    }
+
+    impl Snapshot for Field {
+        fn snapshot(&self) -> Self {
+            Self { told: self.told.clone(), is_prepared: false }
+        }
+
+        fn snapshot_into(&self, kept: &mut Self) {
+            kept.is_prepared = false;
+        }
+
+        fn prepare(&mut self, room: usize) {
+            self.is_prepared = true;
+            self.told.send(room).expect("the test listens");
+        }
+    }
+
+    /// Sees nothing until something has been prepared for it.
+    struct Slow {
+        asks: bool,
+        told: Receiver<usize>,
+        rooms: Vec<usize>,
+        seen: Vec<bool>,
+    }
+
+    impl Observer<Field> for Slow {
+        fn asks_at_events(&self) -> bool {
+            self.asks
+        }
+
+        fn event(&mut self, after: &Point<'_, Field>, _event: &Event) {
+            if self.seen.is_empty() {
+                let patience = if self.asks { Duration::from_secs(60) } else { Duration::from_millis(50) };
+                match self.told.recv_timeout(patience) {
+                    Ok(room) => self.rooms.push(room),
+                    Err(error) => assert!(!self.asks && error == RecvTimeoutError::Timeout, "{error}"),
+                }
+            }
+            self.seen.push(after.field.is_prepared);
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_to_wait_prepares_what_will_be_asked_for_and_only_that() {
+        for asks in [true, false] {
+            let (told, listener) = channel();
+            let mut slow = Slow { asks, told: listener, rooms: Vec::new(), seen: Vec::new() };
+            let field = Field { told, is_prepared: false };
+            let (mode, stats) = (Mode::default(), Stats::default());
+            let n_events = 200;
+            deferred(1, &mut slow, |front: &mut dyn Observer<Field>| {
+                for _ in 0..n_events {
+                    let after = Point { t: 0.0, y: &[0.0], dy: &[0.0], mode: &mode, field: &field, stats: &stats };
+                    front.event(&after, &Event { changes: Vec::new() });
+                }
+            });
+            assert_eq!(slow.seen.len(), n_events);
+            // What fits into the queue went there as it was.
+            assert!(!slow.seen[0], "the first was not waited with");
+            assert_eq!(slow.seen.contains(&true), asks);
+            assert!(slow.rooms.iter().all(|&room| room > 0 && room < PREPARED_VALUES));
+        }
     }
 }

@@ -154,6 +154,11 @@ pub trait Observer<F> {
         false
     }
 
+    /// Whether questions about the field that take long to answer will be asked on the far side of nearly every event.
+    fn asks_at_events(&self) -> bool {
+        false
+    }
+
     /// The start, with the contacts that begin on a breakpoint.
     fn start(&mut self, point: &Point<'_, F>, contacts: &[StartContact]) {
         let _ = (point, contacts);
@@ -204,6 +209,10 @@ impl<F> Observer<F> for () {
 impl<F> Observer<F> for Vec<&mut dyn Observer<F>> {
     fn needs_dense(&self, t_start: f64, t_end: f64) -> bool {
         self.iter().any(|o| o.needs_dense(t_start, t_end))
+    }
+
+    fn asks_at_events(&self) -> bool {
+        self.iter().any(|o| o.asks_at_events())
     }
 
     fn start(&mut self, point: &Point<'_, F>, contacts: &[StartContact]) {

@@ -88,7 +88,7 @@ pub struct Sizes {
     pub targets: usize,
     /// Hidden units × samples × breakpoints.
     pub surfaces: usize,
-    /// Memory for what following λ_min takes, in bytes: three nM × nM matrices, or J and JᵀJ where P < nM, and the seeds of all outputs in all
+    /// Memory for what following λ_min takes, in bytes: four nM × nM matrices (G here and at the last sample, two factors), or J and JᵀJ where P < nM, and the seeds of all outputs in all
     /// layers, here and at the last measured sample.
     pub gram_bytes: f64,
     /// Memory for the values, slopes and sensitivities of all units on all samples, in bytes.
@@ -126,7 +126,7 @@ impl Sizes {
         let seeds = targets as f64 * (network.n_units() + rows) as f64;
         let parameters = network.n_parameters();
         let (p, t) = (parameters as f64, targets as f64);
-        let matrices = if parameters < targets { p * (p + t) } else { 3.0 * t * t };
+        let matrices = if parameters < targets { p * (p + t) } else { 4.0 * t * t };
         Self {
             parameters,
             targets,
