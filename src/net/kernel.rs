@@ -261,7 +261,8 @@ pub fn mirror(matrix: &mut [f64], n: usize) {
     }
 }
 
-/// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`own_gram`](super::own_gram()), in columns that are `stride` apart. In its own layer a probe's seed is a unit vector, which leaves products only between equal units there.
+/// Γ[p, q] = ⟨∇p, ∇q⟩ for probes of switches, as [`own_gram`](super::own_gram()), in columns that are `stride` apart. In its own layer a
+/// probe's seed is a unit vector, which leaves products only between equal units there.
 pub fn switch_gram(
     batch: &Batch,
     forward: &Forward,
@@ -300,22 +301,13 @@ pub fn switch_gram(
             triangular::matmul(target, own, Accum::Replace, seeds.transpose(), whole, seeds, whole, 1.0, Par::Seq);
         }
         let (kernel, samples, units) = (&kernels[l][..], &probes.samples[first..], &probes.units[first..deeper]);
+        sort_by_unit(units, width, members, starts);
         vectorised!({
             // Seeds of the deeper probes, unit by unit.
             by_unit.resize(width * count, 0.0);
             for (p, seed) in seeds.chunks_exact(width).enumerate() {
                 seed.iter().enumerate().for_each(|(unit, s)| by_unit[unit * count + p] = *s);
             }
-            starts.clear();
-            starts.resize(width + 1, 0);
-            units.iter().for_each(|unit| starts[unit + 1] += 1);
-            (0..width).for_each(|unit| starts[unit + 1] += starts[unit]);
-            members.resize(units.len(), 0);
-            for (k, &unit) in units.iter().enumerate().rev() {
-                starts[unit + 1] -= 1;
-                members[starts[unit + 1]] = k;
-            }
-            starts.push(units.len());
             let mut sample = None;
             for k in probes.by_sample[first..].iter().map(|p| p - first) {
                 let own = samples[k];
@@ -331,7 +323,7 @@ pub fn switch_gram(
                     column[k..].fill(0.0);
                 }
                 if let Some(&unit) = units.get(k) {
-                    let same = &members[starts[unit + 1]..starts[unit + 2]];
+                    let same = &members[starts[unit]..starts[unit + 1]];
                     same.iter().filter(|&&other| other >= k).for_each(|&other| column[other] += kernel[samples[other]]);
                     let products = &by_unit[unit * count..(unit + 1) * count];
                     let terms = products.iter().zip(&spread[..]);
@@ -348,6 +340,19 @@ pub fn switch_gram(
         });
     }
     add_learned(probes, probes, (rows, stride), out);
+}
+
+/// Lists 0, 1, … unit by unit: those of unit u, which are in order, are `members[starts[u]..starts[u + 1]]`.
+fn sort_by_unit(units: &[usize], width: usize, members: &mut Vec<usize>, starts: &mut Vec<usize>) {
+    starts.clear();
+    starts.resize(width + 2, 0);
+    units.iter().for_each(|unit| starts[unit + 2] += 1);
+    (2..width + 2).for_each(|u| starts[u] += starts[u - 1]);
+    members.resize(units.len(), 0);
+    for (k, unit) in units.iter().enumerate() {
+        members[starts[unit + 1]] = k;
+        starts[unit + 1] += 1;
+    }
 }
 
 /// ⟨∇p, g⟩ for every probe p of a switch and the gradient g whose seeds are in `backward` and `output_seed`; g itself is never formed.
