@@ -136,7 +136,8 @@ impl Extremes {
         let v = &mut self.lowest;
         v.iter_mut().for_each(|x| *x /= length);
         let mut image = product(v);
-        for turns in 0.. {
+        let mut turns = 0;
+        loop {
             let rayleigh = dot(v, &image);
             let mut turn: Vec<f64> = image.iter().zip(&*v).map(|(g, x)| g - rayleigh * x).collect();
             let residual_squared = dot(&turn, &turn);
@@ -159,8 +160,8 @@ impl Extremes {
             let combine = |x: &mut [f64], y: &[f64]| x.iter_mut().zip(y).for_each(|(x, y)| *x = share * *x + rest * y);
             combine(v, &turn);
             combine(&mut image, &turned);
+            turns += 1;
         }
-        None
     }
 
     /// A shift that is probably below λ_min, and closer to it than to the next eigenvalue.
