@@ -15,12 +15,11 @@ const RUNS: [Run; 3] = [
     Run { name: "flow", overrides: &["ntk.track=false", "flow.until=[Time(0.05)]"] },
     Run { name: "flow_and_lambda_min", overrides: &["ntk.track=Adaptive", "flow.until=[Time(0.02)]"] },
     Run {
-        name: "wide_Strides",
+        name: "wide_strides",
         overrides: &[
             "data=Ball(samples: 50, inputs: 100, outputs: 5)",
             "network=Dense(hidden: [50, 50])",
             "ntk.track=false",
-            "flow.method=Strides",
             "flow.until=[Time(0.01)]",
             "flow.rtol=1e-6",
             "flow.atol=1e-8",

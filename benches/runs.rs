@@ -57,7 +57,7 @@ fn runs(c: &mut Criterion) {
         let method_is = format!("flow.method={method}");
         bench(c, "stiff", method, 1, &["ntk.track=false", "flow.until=[Time(150)]", &method_is]);
     }
-    for method in ["Auto", "Strides"] {
+    for method in ["EventByEvent", "Auto"] {
         let mut overrides = CROWDED.to_vec();
         let method_is = format!("flow.method={method}");
         overrides.push(&method_is);

@@ -107,19 +107,19 @@ fn main() {
     // `cargo test --benches` runs this without `--bench`: one small setting shows that it works.
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
     println!(
-        "| varied | value | events | Auto: gradients | s | Strides: gradients | s | λ_min followed: s | peak MiB |"
+        "| varied | value | events | event by event: gradients | s | in strides: gradients | s | λ_min followed: s | peak MiB |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for Axis { name, values, sizes } in AXES {
         let mut columns: [Vec<(f64, f64)>; 7] = Default::default();
         for value in if is_bench { &values[..] } else { &values[..1] } {
-            let auto = measure(sizes(*value), "Auto", "false");
-            let strides = measure(sizes(*value), "Strides", "false");
+            let single = measure(sizes(*value), "EventByEvent", "false");
+            let strides = measure(sizes(*value), "Auto", "false");
             let tracked = measure(sizes(*value), "Auto", "Adaptive");
             let figures = [
-                auto.events,
-                auto.gradients,
-                auto.seconds,
+                single.events,
+                single.gradients,
+                single.seconds,
                 strides.gradients,
                 strides.seconds,
                 tracked.seconds,

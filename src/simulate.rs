@@ -95,7 +95,7 @@ pub fn simulate_beside(
 
 /// What is said of the method.
 fn method_name(plan: &Plan, stepper: &str) -> String {
-    if plan.method == Method::Strides { format!("Strides, between them {stepper}") } else { stepper.to_owned() }
+    if plan.method == Method::EventByEvent { format!("{stepper}, event by event") } else { stepper.to_owned() }
 }
 
 /// Repeats a run and checks every surface at `n_times` random times on its dense output: half of them uniform in time, half
@@ -139,11 +139,11 @@ fn options(plan: &Plan) -> Options {
         max_steps: plan.max_steps as u64,
         fixed_step: None,
         retake: false,
-        strides: plan.method == Method::Strides,
+        strides: plan.method == Method::Auto,
     }
 }
 
-/// The stepper of a method, for tolerances; with [`Method::Strides`] that of the steps in between.
+/// The stepper of a method, for tolerances; with [`Method::Auto`] that of the steps between strides.
 pub fn stepper(method: Method, norm: WrmsNorm, field: &mut FlowField) -> Box<dyn Stepper<FlowField>> {
     let dim = field.dim();
     let can_factorise = field.batch().n_outputs() <= LARGEST_FACTOR;
@@ -153,7 +153,7 @@ pub fn stepper(method: Method, norm: WrmsNorm, field: &mut FlowField) -> Box<dyn
     };
     match method {
         Method::BogackiShampine32 => Box::new(ExplicitRk::new(&BOGACKI_SHAMPINE_32, dim)),
-        Method::Auto | Method::Strides => {
+        Method::Auto | Method::EventByEvent => {
             let stiff = if can_factorise {
                 StiffMethod::Implicit(Box::new(Esdirk::new(field, norm).expect(linearised)))
             } else {
@@ -232,8 +232,8 @@ impl<F: PiecewiseField> Observer<F> for StepTimes {
         ControlFlow::Continue(())
     }
 
-    fn longest_stride(&self, _t: f64) -> f64 {
-        f64::INFINITY
+    fn needs_states(&self, _t_start: f64, _t_end: f64) -> bool {
+        false
     }
 
     fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {

@@ -8,8 +8,8 @@ mod common;
 
 use common::naive::{Unit, forward, sigma};
 use common::{Case, activations, relative_distance};
-use gradflow::flow::FlowField;
 use gradflow::flow::sliding::SlideSystem;
+use gradflow::flow::{FlowField, GramAhead};
 use gradflow::net::{
     Activation, Batch, Forward, Held, KernelScratch, Network, Probes, cross_gram, mirror, own_gram, switch_gram,
 };
@@ -167,14 +167,18 @@ fn free_passes_equal_their_naive_twins_at_every_size_and_activation() {
                 let got: Vec<f64> =
                     (0..gram.ncols()).flat_map(|q| (0..gram.nrows()).map(move |p| gram[(p, q)])).collect();
                 close(&what("G"), &got, (&jacobian * jacobian.transpose()).as_slice(), 1e-12);
-                // A snapshot that was prepared gives the same bits, and forgets them when it is taken anew.
-                let mut kept = field.snapshot();
-                kept.prepare(usize::MAX);
+                // A snapshot that was prepared, where there was room, gives the same bits, and forgets them when it is taken anew.
+                let (mut kept, mut tools) = (field.snapshot(), GramAhead::default());
+                assert_eq!(kept.prepare(&mut tools, got.len() - 1), 0);
+                assert_eq!(kept.prepare(&mut tools, got.len()), got.len());
                 for _ in 0..2 {
                     let mut others = GramEvaluator::default();
                     let (lower, _) = others.lower(&kept);
                     let m = lower.nrows();
                     assert!((0..m).all(|q| (q..m).all(|p| lower[(p, q)] == got[q * m + p])), "{}", what("lower G"));
+                    kept.prepare(&mut tools, usize::MAX);
+                    assert_eq!(kept.give_back(&mut tools), got.len());
+                    assert_eq!(kept.give_back(&mut tools), 0);
                     field.snapshot_into(&mut kept);
                 }
                 let transposed = grams.jacobian_transposed(&field);

@@ -44,17 +44,6 @@ fn expect(section: &str, text: &str, message: &str) {
 }
 
 #[test]
-fn strides_are_refused_where_they_cannot_be_taken() {
-    let flow = "flow: (until: [Time(1)], method: Strides),";
-    let track = "another method, found Strides, which does not stop at the events on whose sides λ_min is wanted\n  hint: or ntk: (track: false)";
-    expect("flow", flow, &format!("bad.ron:5:34: flow.method: expected {track}"));
-    let text = with("flow", flow).replace("Relu", "Prelu(0.25)").replace("\n)", "\nntk: (track: false),\n)");
-    let curved = "another method, found Strides, which needs an activation of straight pieces with fixed slopes";
-    let hint = "Auto goes from event to event and can do everything";
-    assert_eq!(faults(&text), format!("bad.ron:5:34: flow.method: expected {curved}\n  hint: {hint}"));
-}
-
-#[test]
 fn the_right_scenario_of_these_tests_is_right() {
     let source = Source::new("right.ron", with("", ""));
     assert!(Scenario::from_source(source, &Folder::Embedded, &[]).is_ok());

@@ -5,14 +5,16 @@ mod common;
 use common::{Case, Kept, relative_distance, slope};
 use gradflow::flow::FlowField;
 use gradflow::net::{Activation, PiecewisePolynomial, Place};
-use gradflow::observe::{EventRow, Monitor};
+use gradflow::observe::{EventRow, Monitor, Observed};
 use gradflow::ode::tableau::{BOGACKI_SHAMPINE_32, TSIT5};
 use gradflow::ode::{
-    Auto, Esdirk, EventKind, ExplicitRk, Options, Outcome, STABILITY_SHARE, StiffMethod, StopRule, integrate,
+    Auto, Esdirk, Event, EventKind, ExplicitRk, Observer, Options, Outcome, Point, STABILITY_SHARE, StartContact,
+    Stats, StepView, StiffMethod, StopRule, integrate,
 };
 use gradflow::scenario::{Scenario, Stop};
-use gradflow::simulate::stop_rules;
+use gradflow::simulate::{simulate, stop_rules};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// A run with the observed part that is compared.
 struct Run {
@@ -105,7 +107,10 @@ fn every_kind_of_piecewise_linear_net_can_be_taken_in_strides() {
         let (unmatched, apart) = compare(&strides.kept.events, &exact.kept.events);
         let median = apart[apart.len() / 2] / t_end;
         let stats = &strides.outcome.stats;
-        assert_eq!((stats.strides, stats.steps), (20, 20), "{name}");
+        // A stride counts as the steps from event to event that it stands for.
+        let instants = strides.kept.events.last().map_or(0, |e| e.index + 1);
+        let at_ends = 20 + instants - stats.steps;
+        assert!(stats.strides == 20 && at_ends < 20, "{name}: {stats:?}, {instants} instants");
         assert_eq!(unmatched, 0, "{name}, {} events", exact.kept.events.len());
         // Found: 4e-7 to 2e-6, 3e-7 to 2e-6 and 2e-8 to 5e-7.
         assert!(error < 5e-6, "{name}: θ differs by {error:e}");
@@ -154,7 +159,9 @@ fn order(case: &Case, t_end: f64, rtol: f64, counts: &[u32]) -> (f64, Vec<(u32, 
     for &n in counts {
         let fixed = Options { fixed_step: Some(t_end / f64::from(n)), ..options(t_end, rtol, true) };
         let strides = run(case, fixed, &mut [], &[]);
-        assert_eq!(strides.outcome.stats.strides, strides.outcome.stats.steps, "{n}");
+        // The end of the run may be a rounding error away from that of the last stride.
+        let n_strides = strides.outcome.stats.strides;
+        assert!((n..=n + 1).contains(&(n_strides as u32)), "{n}: {n_strides}");
         let error = relative_distance(&strides.outcome.y, &exact.outcome.y, 0.0);
         assert!(error > 10.0 * uncertainty, "{n}: {error:e} is the reference's own {uncertainty:e}");
         errors.push((n, error));
@@ -234,4 +241,204 @@ fn stop_rules_and_save_times_are_met_exactly() {
     }
     let loss = |run: &Run| run.kept.rows.last().map(|r| r.loss / run.kept.rows[0].loss).expect("rows");
     assert!((loss(&strides) - 0.9).abs() < 1e-9, "{}", loss(&strides));
+}
+
+/// Keeps the states that it is shown at both sides of events and in the middle of steps, and asks for dense output at given times.
+#[derive(Default)]
+struct States {
+    shown: Vec<(f64, Vec<f64>)>,
+    /// t, ∫‖θ̇‖² up to there.
+    dissipated: Vec<(f64, f64)>,
+    asked: Vec<f64>,
+    answers: Vec<Vec<f64>>,
+    n_events: usize,
+    /// The last point shown, and the largest gap to the next.
+    last: Vec<f64>,
+    largest_gap: f64,
+    n_steps: u64,
+}
+
+impl States {
+    fn join(&mut self, y: &[f64]) {
+        if !self.last.is_empty() {
+            self.largest_gap = self.largest_gap.max(relative_distance(&self.last, y, 0.0));
+        }
+        self.last = y.to_vec();
+    }
+}
+
+impl Observer<FlowField> for States {
+    fn needs_dense(&self, _t_start: f64, _t_end: f64) -> bool {
+        true
+    }
+
+    fn start(&mut self, point: &Point<'_, FlowField>, _contacts: &[StartContact]) {
+        self.last = point.y.to_vec();
+    }
+
+    fn step(&mut self, step: &StepView<'_, FlowField>) -> ControlFlow<()> {
+        self.n_steps += 1;
+        assert_eq!(self.n_steps, step.end.stats.steps);
+        self.join(step.y_start);
+        self.last = step.end.y.to_vec();
+        let mut y = vec![0.0; step.end.y.len()];
+        let middle = 0.5 * (step.t_start + step.end.t);
+        step.dense.at(middle, &mut y);
+        self.shown.push((middle, y.clone()));
+        self.shown.push((step.end.t, step.end.y.to_vec()));
+        while let Some(&t) = self.asked.get(self.answers.len()).filter(|t| **t <= step.end.t) {
+            step.dense.at(t, &mut y);
+            self.answers.push(y.clone());
+        }
+        let before = self.dissipated.last().map_or(0.0, |d| d.1);
+        let here = step.dense.dissipation(step.end.t).expect("all methods used here offer it");
+        self.dissipated.push((step.end.t, before + here));
+        ControlFlow::Continue(())
+    }
+
+    fn event(&mut self, after: &Point<'_, FlowField>, event: &Event) {
+        self.n_events += event.changes.len();
+        self.join(after.y);
+    }
+}
+
+/// Runs with states shown.
+fn shown(case: &Case, options: Options, asked: Vec<f64>) -> (Outcome, States) {
+    let mut field = FlowField::new(case.network.clone(), &case.data);
+    let mut states = States { asked, ..States::default() };
+    let mut stepper = ExplicitRk::new(&TSIT5, case.theta0.len());
+    let outcome = integrate(&mut field, &mut stepper, &case.theta0, &options, &mut [], &mut states);
+    assert!(outcome.reason.is_completion(), "{}", outcome.reason);
+    (outcome, states)
+}
+
+#[test]
+fn states_shown_inside_strides_are_those_of_the_flow() {
+    let fixed = Options { fixed_step: Some(0.05 / 20.0), ..options(0.05, 1e-6, true) };
+    let wide = ("by tolerance", crowded(120, Activation::leaky_relu(0.05), &[60, 50], 9));
+    let mut n_events = 0;
+    for (name, case) in activations().into_iter().chain([wide]) {
+        let options = if name == "by tolerance" { options(0.02, 1e-6, true) } else { fixed };
+        let (outcome, states) = shown(&case, options, Vec::new());
+        assert!(outcome.stats.strides >= 15 && outcome.stats.steps == states.n_steps, "{name}");
+        let times = states.shown.iter().map(|(t, _)| *t).collect();
+        let (exact, at) = shown(&case, self::options(options.t_end, 1e-10, false), times);
+        assert_eq!(at.answers.len(), states.shown.len());
+        let end = relative_distance(&outcome.y, &exact.y, 0.0);
+        let pairs = states.shown.iter().zip(&at.answers);
+        let worst = pairs.map(|((_, y), z)| relative_distance(y, z, 0.0)).fold(0.0, f64::max);
+        // Found: 6e-7 to 8e-6, most of it where a stride of this length is too long for its first third; 1e-4 and more without the
+        // integrals of the seeds.
+        assert!(worst < 1e-5, "{name}: θ differs by {worst:e} inside, {end:e} at the end");
+        // One step begins where the one before has ended, up to a projection onto the sliding surfaces.
+        assert!(states.largest_gap < 1e-14, "{name}: {:e}", states.largest_gap);
+        let total = |states: &States| states.dissipated.last().expect("steps").1;
+        let (a, b) = (total(&states), total(&at));
+        assert!((a - b).abs() < 5e-6 * b, "{name}: ∫‖θ̇‖² = {a} instead of {b}");
+        n_events += states.n_events;
+    }
+    assert!(n_events > 500, "{n_events}");
+}
+
+/// A run as the program makes it.
+struct Whole {
+    theta: Vec<f64>,
+    stats: Stats,
+    observed: Observed,
+    kept: Kept,
+}
+
+fn whole(setting: &[&str], others: &[&str], n_threads: usize) -> Whole {
+    let overrides: Vec<String> = setting.iter().chain(others).map(|s| (*s).to_owned()).collect();
+    let scenario = Scenario::load("quickstart", &overrides).unwrap_or_else(|error| panic!("{error}"));
+    let mut kept = Kept::default();
+    let run = simulate(&scenario.problem, &scenario.plan, n_threads, &mut kept, &|| false);
+    assert!(run.outcome.reason.is_completion(), "{}", run.outcome.reason);
+    Whole { theta: run.outcome.y, stats: run.outcome.stats, observed: run.observed, kept }
+}
+
+/// 80 samples in a net in which events crowd.
+const CROWDED: [&str; 6] = [
+    "data=Ball(samples: 80, inputs: 12, outputs: 2)",
+    "network=Dense(hidden: [60, 50], bias: true)",
+    "flow.until=[Time(0.03)]",
+    "flow.rtol=1e-6",
+    "flow.atol=1e-8",
+    "descent=[]",
+];
+
+#[test]
+fn whatever_is_watched_strides_are_the_same() {
+    let watched = |track: &str, save: &str, n_threads: usize| {
+        let (track, save) = (format!("ntk.track={track}"), format!("save={save}"));
+        whole(&CROWDED, &[&track, &save], n_threads)
+    };
+    let bare = watched("false", "()", 1);
+    assert!(bare.stats.strides > 5, "{:?}", bare.stats);
+    let what = |e: &EventRow| (e.index, e.t, e.kind, e.place, e.breakpoint, e.direction, e.rate_before, e.rate_after);
+    let events: Vec<_> = bare.kept.events.iter().map(what).collect();
+    assert!(events.len() > 150, "{}", events.len());
+    let others = [("false", "(every: 0.004)", 1), ("Adaptive", "()", 1), ("EveryEvent", "(every: 0.004)", 2)];
+    for (track, save, n_threads) in others {
+        let other = watched(track, save, n_threads);
+        assert_eq!((&other.theta, other.stats), (&bare.theta, bare.stats), "{track}, {save}");
+        assert_eq!(other.kept.events.iter().map(what).collect::<Vec<_>>(), events, "{track}, {save}");
+        for (event, of_bare) in other.kept.events.iter().zip(&bare.kept.events) {
+            let apart = (event.loss - of_bare.loss).abs();
+            assert!(apart < 1e-5 * event.loss && event.sliding == of_bare.sliding, "{event:?} {of_bare:?}");
+        }
+    }
+}
+
+#[test]
+fn lambda_min_along_strides_is_that_of_the_flow() {
+    let strides = whole(&CROWDED, &["ntk.track=EveryEvent"], 1);
+    assert!(strides.stats.strides > 5, "{:?}", strides.stats);
+    let exact = whole(&CROWDED, &["ntk.track=EveryEvent", "flow.method=EventByEvent", "flow.rtol=1e-9"], 1);
+    assert_eq!(exact.stats.strides, 0);
+    let sides = |run: &Whole| -> BTreeMap<(Key, usize), [f64; 2]> {
+        let events = run.kept.events.iter().filter(|e| e.kind != EventKind::Graze);
+        let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
+        events
+            .map(|e| {
+                let count = seen.entry((e.place, e.breakpoint)).or_insert(0);
+                *count += 1;
+                let at = |side: Option<f64>| side.expect("measured at every event");
+                (((e.place, e.breakpoint), *count), [at(e.lambda_min_before), at(e.lambda_min_after)])
+            })
+            .collect()
+    };
+    let (found, expected) = (sides(&strides), sides(&exact));
+    assert!(found.keys().eq(expected.keys()), "{} events, {}", found.len(), expected.len());
+    let mut worst = 0.0_f64;
+    for (key, sides) in &found {
+        for (a, b) in sides.iter().zip(&expected[key]) {
+            worst = worst.max((a - b).abs() / b);
+        }
+    }
+    let lambda0 = |run: &Whole| run.observed.lambda0.expect("tracked");
+    let (a, b) = (lambda0(&strides), lambda0(&exact));
+    let integral = |run: &Whole| {
+        let rows = &run.kept.rows;
+        -(rows[rows.len() - 1].integral_bound.expect("tracked") / rows[0].residual_norm).ln()
+    };
+    // Found 2e-5, and 2e-7 for the integral; the lowest value is there before the first stride.
+    assert!(worst < 1e-4, "λ_min at an event differs by {worst:e}");
+    assert!((a.value - b.value).abs() < 1e-6 * b.value && a.side == b.side, "{a:?} {b:?}");
+    let (found, expected) = (integral(&strides), integral(&exact));
+    assert!((found - expected).abs() < 1e-5 * expected, "∫λ_min = {found} instead of {expected}");
+}
+
+#[test]
+fn activations_that_cannot_be_cut_go_from_event_to_event() {
+    for activation in ["Prelu(0.25)", "PiecewisePolynomial(breakpoints: [0.0], pieces: [[0.0, 0.5], [0.0, 1.0, 0.1]])"]
+    {
+        let activation = format!("activation={activation}");
+        let [auto, single] = ["Auto", "EventByEvent"].map(|method| {
+            let method = format!("flow.method={method}");
+            whole(&CROWDED, &[&activation, &method, "ntk.track=false"], 1)
+        });
+        assert!(auto.kept.events.len() > 50, "{activation}: {}", auto.kept.events.len());
+        assert_eq!((auto.theta, auto.stats), (single.theta, single.stats), "{activation}");
+    }
 }

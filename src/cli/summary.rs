@@ -145,7 +145,11 @@ fn work_lines(out: &mut impl Write, work: &WorkSummary, summary: &Summary) -> io
     let tolerances = &summary.tolerances;
     let (method, rtol, atol) = (&work.method, tolerances.rtol, tolerances.atol);
     line(out, "method", &format!("{method}, rtol {rtol:e}, atol {atol:e}"))?;
-    let strides = if work.strides > 0 { format!("{} strides, ", work.strides) } else { String::new() };
+    let strides = match work.strides {
+        0 => String::new(),
+        1 => "those in 1 stride included, ".to_owned(),
+        n => format!("those in {n} strides included, "),
+    };
     let text = format!(
         "{} steps ({strides}{} rejected), {} gradients{per_event}, {} JVPs, {} single values, {} eigenvalue solves{}",
         work.steps,

@@ -55,8 +55,8 @@ pub struct FlowField {
     cut: Option<Box<CutNetwork>>,
     bends: Bends,
     second: SecondOrder,
-    /// Of a snapshot only.
-    gram_ahead: Option<Box<GramAhead>>,
+    /// The lower triangle of G, of a prepared snapshot.
+    gram_ahead: Option<Vec<f64>>,
 }
 
 /// The power iteration for the decay rate.
@@ -268,7 +268,42 @@ impl FlowField {
 
     /// The lower triangle of G, where a snapshot has been prepared.
     pub(super) fn gram_ahead(&self) -> Option<&[f64]> {
-        self.gram_ahead.as_ref()?.get()
+        self.gram_ahead.as_deref()
+    }
+
+    /// The first part of an evaluation: outputs and their seeds, with sliding units held.
+    fn pass_forward(&mut self, y: &[f64], mode: &Mode) {
+        let part = self.batch.network().n_outputs_per_part();
+        self.theta.clear();
+        self.theta.extend_from_slice(y);
+        self.contacts.clear();
+        self.contacts.extend_from_slice(mode.sliding());
+        hold(&self.batch, &self.switches, y, mode.sliding(), &mut self.held);
+        self.batch.forward(y, self.switches.pieces(mode, &mut self.pieces), &self.held, &mut self.forward);
+        if !self.switches.are_single() {
+            self.values.resize(self.switches.len(), 0.0);
+            self.switches.gather(&self.forward.z, &mut self.values);
+        }
+        self.largest_term = self.loss.seed(&self.data, part, &self.forward.f, &mut self.residual_seed);
+    }
+
+    /// The last part: the field from the backward pass.
+    fn finish_eval(&mut self, dy: &mut [f64]) -> Result<(), NonFinite> {
+        let batch = &*self.batch;
+        batch.gradient(&self.forward, &self.residual_seed, &self.backward, dy);
+        dy.iter_mut().for_each(|d| *d = -*d);
+        for layer in 1..=batch.network().n_hidden() {
+            let range = batch.layer_range(layer);
+            let (z, mu) = (&self.forward.z[range.clone()], &self.backward.mu[range]);
+            (self.layer_scale[layer - 1], self.layer_mu[layer - 1]) = vectorised!((max_abs(z), max_abs(mu)));
+        }
+        if !all_finite(&self.forward.f) {
+            return Err(NonFinite { what: "the network output".into() });
+        }
+        if !all_finite(dy) {
+            return Err(NonFinite { what: "the gradient".into() });
+        }
+        Ok(())
     }
 
     /// *(last)* ∂L/∂a of a switch: the sum over its members.
@@ -303,6 +338,8 @@ pub(super) fn hold(batch: &Batch, switches: &Switches, theta: &[f64], contacts: 
 }
 
 impl Snapshot for FlowField {
+    type Tools = GramAhead;
+
     fn snapshot(&self) -> Self {
         let mut kept = Self::with(self.batch.clone(), self.data.clone(), self.switches.clone(), self.loss);
         self.snapshot_into(&mut kept);
@@ -320,19 +357,25 @@ impl Snapshot for FlowField {
         kept.layer_mu.clone_from(&self.layer_mu);
         kept.largest_term = self.largest_term;
         kept.values.clone_from(&self.values);
-        if let Some(ahead) = &mut kept.gram_ahead {
-            ahead.clear();
-        }
+        kept.gram_ahead = None;
     }
 
     /// Makes the lower triangle of the Gram matrix.
-    fn prepare(&mut self, room: usize) {
-        let n = self.batch.n_outputs();
-        if n * n <= room && self.gram_ahead().is_none() {
-            let mut ahead = self.gram_ahead.take().unwrap_or_default();
-            ahead.make(self);
-            self.gram_ahead = Some(ahead);
+    fn prepare(&mut self, tools: &mut GramAhead, room: usize) -> usize {
+        let size = self.batch.n_outputs().pow(2);
+        if size > room || self.gram_ahead.is_some() {
+            return 0;
         }
+        self.gram_ahead = Some(tools.make(self));
+        size
+    }
+
+    fn give_back(&mut self, tools: &mut GramAhead) -> usize {
+        self.gram_ahead.take().map_or(0, |lower| {
+            let size = lower.len();
+            tools.take_back(lower);
+            size
+        })
     }
 }
 
@@ -359,20 +402,9 @@ impl PiecewiseField for FlowField {
     }
 
     fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite> {
-        let part = self.batch.network().n_outputs_per_part();
-        let batch = &*self.batch;
-        self.theta.clear();
-        self.theta.extend_from_slice(y);
-        self.contacts.clear();
-        self.contacts.extend_from_slice(mode.sliding());
-        hold(batch, &self.switches, y, mode.sliding(), &mut self.held);
-        batch.forward(y, self.switches.pieces(mode, &mut self.pieces), &self.held, &mut self.forward);
-        if !self.switches.are_single() {
-            self.values.resize(self.switches.len(), 0.0);
-            self.switches.gather(&self.forward.z, &mut self.values);
-        }
-        self.largest_term = self.loss.seed(&self.data, part, &self.forward.f, &mut self.residual_seed);
+        self.pass_forward(y, mode);
         self.delta.clear();
+        let batch = &*self.batch;
         batch.backpropagate(y, &self.forward, &self.residual_seed, &[], &mut self.backward);
         if !mode.sliding().is_empty() {
             self.slide.assemble(batch, y, &self.forward, self.switches.firsts(mode.sliding()));
@@ -388,20 +420,16 @@ impl PiecewiseField for FlowField {
         } else {
             self.slide.clear();
         }
-        batch.gradient(&self.forward, &self.residual_seed, &self.backward, dy);
-        dy.iter_mut().for_each(|d| *d = -*d);
-        for layer in 1..=batch.network().n_hidden() {
-            let range = batch.layer_range(layer);
-            let (z, mu) = (&self.forward.z[range.clone()], &self.backward.mu[range]);
-            (self.layer_scale[layer - 1], self.layer_mu[layer - 1]) = vectorised!((max_abs(z), max_abs(mu)));
-        }
-        if !all_finite(&self.forward.f) {
-            return Err(NonFinite { what: "the network output".into() });
-        }
-        if !all_finite(dy) {
-            return Err(NonFinite { what: "the gradient".into() });
-        }
-        Ok(())
+        self.finish_eval(dy)
+    }
+
+    fn eval_held(&mut self, y: &[f64], mode: &Mode, multipliers: &[f64], dy: &mut [f64]) -> Result<(), NonFinite> {
+        self.pass_forward(y, mode);
+        self.slide.clear();
+        self.delta.clear();
+        self.delta.extend(self.switches.firsts(mode.sliding()).zip(multipliers.iter().copied()));
+        self.batch.backpropagate(y, &self.forward, &self.residual_seed, &self.delta, &mut self.backward);
+        self.finish_eval(dy)
     }
 
     fn values(&self) -> &[f64] {
@@ -535,5 +563,9 @@ impl PiecewiseField for FlowField {
         let cut = self.cut.as_mut()?;
         cut.begin(&self.data, &self.theta, &self.forward, &self.backward.seed, &self.residual_seed);
         Some(&mut **cut)
+    }
+
+    fn cut_again(&mut self) -> Option<&mut dyn CutField> {
+        self.cut.as_deref_mut().map(|cut| cut as &mut dyn CutField)
     }
 }

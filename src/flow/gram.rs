@@ -48,28 +48,24 @@ impl OutputGram {
     }
 }
 
-/// The matrix of a snapshot, made before anybody asks for it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct GramAhead {
+/// Makes matrices before anybody asks for them, in memory that comes back.
+#[derive(Debug, Default)]
+pub struct GramAhead {
     gram: OutputGram,
-    is_made: bool,
+    spare: Vec<Vec<f64>>,
 }
 
 impl GramAhead {
-    /// Makes it for the field's last evaluation.
-    pub fn make(&mut self, field: &FlowField) {
+    /// The lower triangle at the field's last evaluation.
+    pub fn make(&mut self, field: &FlowField) -> Vec<f64> {
+        *self.gram.lower_mut() = self.spare.pop().unwrap_or_default();
         self.gram.visit(field);
         self.gram.form(field);
-        self.is_made = true;
+        std::mem::take(self.gram.lower_mut())
     }
 
-    /// Forgets it: the field has been evaluated again.
-    pub fn clear(&mut self) {
-        self.is_made = false;
-    }
-
-    /// The matrix, if it is there.
-    pub fn get(&self) -> Option<&[f64]> {
-        self.is_made.then(|| self.gram.lower())
+    /// Takes one back that is not needed any more.
+    pub fn take_back(&mut self, lower: Vec<f64>) {
+        self.spare.push(lower);
     }
 }

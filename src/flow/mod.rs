@@ -8,5 +8,5 @@ pub mod sliding;
 pub mod switches;
 
 pub use field::{FlowField, FlowSample};
-pub use gram::OutputGram;
+pub use gram::{GramAhead, OutputGram};
 pub use switches::Switches;

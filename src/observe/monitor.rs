@@ -459,9 +459,9 @@ impl Observer<FlowField> for Monitor<'_> {
         self.note(written);
     }
 
-    fn longest_stride(&self, t: f64) -> f64 {
+    fn needs_states(&self, _t_start: f64, t_end: f64) -> bool {
         // λ_min is wanted on both sides of every event.
-        if self.tracker.is_some() { 0.0 } else { self.next_save.map_or(f64::INFINITY, |save| save - t) }
+        self.tracker.is_some() || self.next_save.is_some_and(|save| save < t_end)
     }
 
     fn stride(&mut self, stride: &StrideView<'_, FlowField>) -> ControlFlow<()> {

@@ -32,7 +32,7 @@ pub struct Row {
     pub integral_bound: Option<f64>,
     /// rᵀGr / rᵀr (−d log‖r‖/dt for the squared error), empty at r = 0.
     pub rayleigh: Option<f64>,
-    /// Index of the step, from 1; 0 at the start.
+    /// Index of the step, from 1; 0 at the start. Where strides are told as a whole, the steps that they stand for are counted.
     pub step: u64,
     /// Number of sliding units (on original samples).
     pub sliding: usize,

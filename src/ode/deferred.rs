@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 
 /// What is on its way holds about this many numbers of type f64.
-const QUEUE_VALUES: usize = 1 << 20;
+const QUEUE_VALUES: usize = 1 << 23;
 
 /// What is prepared for the observer holds at most so many more.
-const PREPARED_VALUES: usize = 1 << 23;
+const PREPARED_VALUES: usize = 1 << 24;
 
 /// Messages are handed over by so many at most: waking the other thread for each would cost more than some steps.
 const LARGEST_BATCH: usize = 16;
@@ -27,16 +27,26 @@ const VECTORS_PER_STEP: usize = 12;
 
 /// A field whose last evaluation can be copied.
 pub trait Snapshot {
+    /// Memory that [`prepare`](Self::prepare) uses again and again.
+    type Tools: Default;
+
     /// A field that answers everything about the last evaluation as this one does, as far as a shared reference can ask.
     fn snapshot(&self) -> Self;
 
     /// Makes `kept`, a snapshot of the same field, one of the last evaluation; its memory is used again.
     fn snapshot_into(&self, kept: &mut Self);
 
-    /// Works out, in a snapshot, what takes an observer long to ask for, if it fits into `room` numbers of type f64. Answers do not depend
-    /// on whether this has been called.
-    fn prepare(&mut self, room: usize) {
-        let _ = room;
+    /// Works out, in a snapshot, what takes an observer long to ask for, if it fits into `room` numbers of type f64; returns how many it
+    /// takes. Answers do not depend on whether this has been called.
+    fn prepare(&mut self, tools: &mut Self::Tools, room: usize) -> usize {
+        let _ = (tools, room);
+        0
+    }
+
+    /// Gives what has been prepared back to the tools; returns how many numbers that is.
+    fn give_back(&mut self, tools: &mut Self::Tools) -> usize {
+        let _ = tools;
+        0
     }
 }
 
@@ -52,15 +62,15 @@ where
     let n_messages = QUEUE_VALUES / (VECTORS_PER_STEP * dim.max(1));
     let batch_size = (n_messages / (N_BATCHES + 2)).clamp(1, LARGEST_BATCH);
     let (sender, receiver) = sync_channel(N_BATCHES);
-    // Batches that are in the queue, being filled, and being seen.
-    let room = if observer.asks_at_events() { PREPARED_VALUES / ((N_BATCHES + 2) * batch_size) } else { 0 };
+    let room = if observer.asks_at_events() { PREPARED_VALUES } else { 0 };
     let (give_back, given_back) = channel();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stop = &stop;
         scope.spawn(move || listen(receiver, give_back, observer, stop));
         // Dropping the front at the end of this block closes the queue.
-        run(&mut Front { queue: sender, given_back, pool: Vec::new(), batch: Vec::new(), batch_size, room, stop })
+        let (pool, batch, tools) = (Vec::new(), Vec::new(), F::Tools::default());
+        run(&mut Front { queue: sender, given_back, pool, batch, batch_size, tools, room, stop })
     })
 }
 
@@ -117,7 +127,8 @@ struct Front<'a, F: Snapshot> {
     pool: Vec<Box<Kept<F>>>,
     batch: Vec<Message<F>>,
     batch_size: usize,
-    /// For what is prepared of each point; 0 when nothing is.
+    tools: F::Tools,
+    /// For what else may be prepared.
     room: usize,
     stop: &'a AtomicBool,
 }
@@ -141,7 +152,7 @@ impl<F: Snapshot> Front<'_, F> {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => return,
             }
             if let Message::Event(after, _) = &mut batch[k] {
-                after.field.prepare(self.room);
+                self.room -= after.field.prepare(&mut self.tools, self.room);
             }
         }
         // The other end only goes away when its thread panics, which the scope reports.
@@ -154,6 +165,7 @@ impl<F: Snapshot> Front<'_, F> {
         }
         match self.pool.pop() {
             Some(mut kept) => {
+                self.room += kept.field.give_back(&mut self.tools);
                 kept.take(point);
                 kept
             }
@@ -246,24 +258,34 @@ mod tests {
     use std::sync::mpsc::RecvTimeoutError;
     use std::time::Duration;
 
-    /// Knows whether it has been prepared, and tells.
+    /// What is prepared of a field takes as much as this: three of them fit.
+    const SIZE: usize = PREPARED_VALUES / 7 * 2;
+
+    /// Knows whether it has been prepared, and tells what there was room for.
     struct Field {
         told: Sender<usize>,
         is_prepared: bool,
     }
 
     impl Snapshot for Field {
+        type Tools = ();
+
         fn snapshot(&self) -> Self {
             Self { told: self.told.clone(), is_prepared: false }
         }
 
         fn snapshot_into(&self, kept: &mut Self) {
-            kept.is_prepared = false;
+            assert!(!kept.is_prepared, "it has been given back");
         }
 
-        fn prepare(&mut self, room: usize) {
-            self.is_prepared = true;
+        fn prepare(&mut self, _tools: &mut (), room: usize) -> usize {
+            self.is_prepared = room >= SIZE;
             self.told.send(room).expect("the test listens");
+            usize::from(self.is_prepared) * SIZE
+        }
+
+        fn give_back(&mut self, _tools: &mut ()) -> usize {
+            usize::from(std::mem::take(&mut self.is_prepared)) * SIZE
         }
     }
 
@@ -310,7 +332,14 @@ mod tests {
             // What fits into the queue went there as it was.
             assert!(!slow.seen[0], "the first was not waited with");
             assert_eq!(slow.seen.contains(&true), asks);
-            assert!(slow.rooms.iter().all(|&room| room > 0 && room < PREPARED_VALUES));
+            slow.rooms.extend(slow.told.try_iter());
+            // Three are there at most, and room comes back with those that have been seen.
+            assert!(
+                slow.rooms.iter().all(|&room| (0..=3).any(|n| room == PREPARED_VALUES - n * SIZE)),
+                "{:?}",
+                slow.rooms
+            );
+            assert!(!asks || slow.rooms.contains(&(PREPARED_VALUES - 3 * SIZE)), "{:?}", slow.rooms);
         }
     }
 }

@@ -67,6 +67,15 @@ pub trait PiecewiseField {
     /// When a value on the way is not finite; the caller rejects the step.
     fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite>;
 
+    /// The same where the multipliers that hold the sliding switches are known, in the order of [`Mode::sliding`].
+    ///
+    /// # Errors
+    /// When a value on the way is not finite.
+    fn eval_held(&mut self, y: &[f64], mode: &Mode, multipliers: &[f64], dy: &mut [f64]) -> Result<(), NonFinite> {
+        let _ = multipliers;
+        self.eval(y, mode, dy)
+    }
+
     /// *(last)* Values of all switches.
     fn values(&self) -> &[f64];
 
@@ -123,6 +132,11 @@ pub trait PiecewiseField {
 
     /// *(last)* The field as one that can be cut open at its switches, standing at [`START`](super::cut::START), if it is of that kind.
     fn cut(&mut self) -> Option<&mut dyn CutField> {
+        None
+    }
+
+    /// That field as it was left, whatever has been evaluated since.
+    fn cut_again(&mut self) -> Option<&mut dyn CutField> {
         None
     }
 }

@@ -124,7 +124,7 @@ pub struct StrideEvent {
     pub dissipated: f64,
 }
 
-/// An accepted step that holds many events; see [`Observer::longest_stride`].
+/// An accepted step that holds many events; see [`Observer::needs_states`].
 #[derive(Debug)]
 pub struct StrideView<'a, F> {
     /// The events, in order of time; the last one may be at the end.
@@ -164,7 +164,7 @@ pub trait Observer<F> {
         let _ = (point, contacts);
     }
 
-    /// An accepted step. `Break` ends the run after it.
+    /// An accepted step. `Break` ends the run after it, and after the stride that it is part of.
     fn step(&mut self, step: &StepView<'_, F>) -> ControlFlow<()> {
         let _ = step;
         ControlFlow::Continue(())
@@ -175,14 +175,20 @@ pub trait Observer<F> {
         let _ = (after, event);
     }
 
-    /// From time `t` on, for how long the run may go on without showing the states at events: they are told by
-    /// [`stride`](Self::stride) then, with their times and changes alone. Whoever does not say more wants to see them all.
-    fn longest_stride(&self, t: f64) -> f64 {
-        let _ = t;
-        0.0
+    /// Whether states at events, or between them, will be read in a stride, a step from `t_start` to `t_end` that holds many events. It is
+    /// told as steps from event to event then, by [`step`](Self::step) and [`event`](Self::event), and by [`stride`](Self::stride) otherwise.
+    fn needs_states(&self, t_start: f64, t_end: f64) -> bool {
+        let _ = (t_start, t_end);
+        true
     }
 
-    /// An accepted step that holds any number of events, no longer than was asked for. `Break` ends the run after it.
+    /// From time `t` on, how long a stride may be at most.
+    fn longest_stride(&self, t: f64) -> f64 {
+        let _ = t;
+        f64::INFINITY
+    }
+
+    /// An accepted step that holds any number of events, of which nobody wants to see the states. `Break` ends the run after it.
     fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {
         let _ = stride;
         ControlFlow::Continue(())
@@ -201,8 +207,8 @@ pub trait Observer<F> {
 
 /// Nobody watches.
 impl<F> Observer<F> for () {
-    fn longest_stride(&self, _t: f64) -> f64 {
-        f64::INFINITY
+    fn needs_states(&self, _t_start: f64, _t_end: f64) -> bool {
+        false
     }
 }
 
@@ -227,6 +233,10 @@ impl<F> Observer<F> for Vec<&mut dyn Observer<F>> {
 
     fn event(&mut self, after: &Point<'_, F>, event: &Event) {
         self.iter_mut().for_each(|o| o.event(after, event));
+    }
+
+    fn needs_states(&self, t_start: f64, t_end: f64) -> bool {
+        self.iter().any(|o| o.needs_states(t_start, t_end))
     }
 
     fn longest_stride(&self, t: f64) -> f64 {

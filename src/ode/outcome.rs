@@ -87,13 +87,14 @@ impl fmt::Display for StopReason {
 /// Counters of one integration; each equals the number of calls made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Accepted steps, those cut short at events included.
+    /// Accepted steps, those cut short at events included. A stride counts as the steps from event to event that it stands for.
     pub steps: u64,
-    /// Those of them that were strides, steps that may hold many events.
+    /// Strides: steps that hold any number of events.
     pub strides: u64,
     /// Rejected attempts.
     pub rejected: u64,
-    /// Evaluations of the field; in strides, the combinations of gradients that shift its nodes among them.
+    /// Evaluations of the field; in strides, the combinations of gradients that shift its nodes among them. Those that only show states
+    /// inside a stride to observers are not.
     pub evaluations: u64,
     /// Evaluations of all switching rates (one Jacobian–vector product each); in strides, of rates and sensitivities at a node.
     pub rate_evaluations: u64,

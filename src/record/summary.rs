@@ -200,9 +200,9 @@ impl EventSummary {
 /// Counters; each equals the number of calls made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkSummary {
-    /// Accepted steps, those cut short at events included.
+    /// Accepted steps, those cut short at events included; a stride counts as the steps from event to event that it stands for.
     pub steps: u64,
-    /// Those of them that may hold many events.
+    /// Strides, which hold any number of events.
     #[serde(default)]
     pub strides: u64,
     /// Rejected attempts.

@@ -4,8 +4,7 @@ use super::fault::{Fault, FaultKind};
 use super::nested::{Nested, Ragged};
 use super::scan::{Node, parse_path};
 use super::source::Source;
-use super::spec::{DataSpec, DescentRun, FlowSpec, InitialSpec, Method, NetworkSpec, NtkSpec, SaveSpec, Stop};
-use crate::net::Activation;
+use super::spec::{DataSpec, DescentRun, FlowSpec, InitialSpec, NetworkSpec, NtkSpec, SaveSpec, Stop};
 use std::fmt::Display;
 
 /// Collects faults and finds their places.
@@ -215,22 +214,6 @@ impl Report<'_> {
             if let Some(distance) = run.stop_distance {
                 self.require_positive(&format!("descent[{k}].stop_distance"), distance);
             }
-        }
-    }
-
-    /// What strides cannot do: learned slopes, curved pieces, and λ_min on both sides of every event.
-    pub fn strides(&mut self, flow: &FlowSpec, activation: Option<&Activation>, tracks_ntk: bool) {
-        if flow.method != Method::Strides {
-            return;
-        }
-        let (expected, hint) = ("another method", "Auto goes from event to event and can do everything");
-        if activation.is_some_and(|activation| activation.fixed_lines().is_none()) {
-            let found = "Strides, which needs an activation of straight pieces with fixed slopes";
-            self.value("flow.method", expected, found, Some(hint));
-        }
-        if tracks_ntk {
-            let found = "Strides, which does not stop at the events on whose sides λ_min is wanted";
-            self.value("flow.method", expected, found, Some("or ntk: (track: false)"));
         }
     }
 

@@ -161,7 +161,6 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
     let mut files = Vec::new();
     let raw = spec.data.as_ref().and_then(|data| read_data(&mut report, data, spec.seed, folder, &mut files));
     let activation = spec.activation.as_ref().and_then(|activation| build_activation(&mut report, activation));
-    report.strides(&spec.flow, activation.as_ref(), spec.ntk.track.is_on());
     if let Some(network) = &spec.network {
         report.network(network);
     }

@@ -202,12 +202,11 @@ pub enum Stop {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Method {
     /// `Tsit5`, with changes to `Esdirk54` (with more than 1000 targets `Rkc2`) and back where stability rather than accuracy or events limits
-    /// its steps.
+    /// its steps; and, for activations of straight pieces with fixed slopes, strides where events crowd: steps that hold many of them.
     #[default]
     Auto,
-    /// `Auto`, with steps that hold many events where they cost less than going from event to event. For piecewise-linear activations
-    /// without learned slopes, and without following the NTK.
-    Strides,
+    /// The same without strides.
+    EventByEvent,
     /// Explicit, order 3 (Bogacki–Shampine 1989).
     BogackiShampine32,
     /// Explicit, order 5 (Tsitouras 2011).

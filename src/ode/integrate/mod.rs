@@ -12,6 +12,7 @@ mod dense;
 mod locate;
 mod start;
 mod stride;
+mod unfold;
 
 use super::controller::StepController;
 use super::event::{End, Found, Scratch};
@@ -64,7 +65,7 @@ pub struct Options {
     /// Takes a step that an event cuts short once more, ending just behind the event. The state at the event then has the accuracy of
     /// the method and not that of its interpolant over the longer step; each event costs one more attempt.
     pub retake: bool,
-    /// Takes strides, steps that hold many events, where they pay and the observers allow it; with `fixed_step` wherever they allow it.
+    /// Takes strides, steps that hold many events, where the field allows it and they pay; with `fixed_step` wherever it allows it.
     pub strides: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use super::Integration;
 use super::branches::narrow_margin;
+use super::unfold::Told;
 use crate::ode::event::{End, floor, visit_boundaries};
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode};
@@ -21,6 +22,8 @@ const STEP_COST: f64 = 6.0;
 const FIRST: f64 = 2.0;
 /// Longest stride, in parts of the time that the fastest decay takes: beyond it sweeps hardly converge.
 const REACH: f64 = 1.5;
+/// Part of the ordinary steps that have to end at events for a stride to be tried.
+const CROWDED: f64 = 0.5;
 /// Steps from event to event before the first trial; after a disappointment, at first and at most.
 const INITIAL_PATIENCE: u64 = 8;
 const PATIENCE: (u64, u64) = (16, 512);
@@ -35,7 +38,7 @@ const MOST_ROUNDS: u32 = 4;
 /// When strides are taken, and how long they are.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    strider: Strider,
+    pub(super) strider: Strider,
     /// Length of the next one, if known.
     h: Option<f64>,
     /// Steps before the next trial, and how many more after the next disappointment.
@@ -43,11 +46,14 @@ pub(super) struct Pace {
     patience: u64,
     /// Time, evaluations and steps where the present stretch of ordinary steps began.
     since: (f64, u64, u64),
+    /// Steps of that stretch that ended at an event.
+    pub(super) n_events: u64,
 }
 
 /// The state at the start of a stride.
 struct Departure {
     y: Vec<f64>,
+    dy: Vec<f64>,
     mode: Mode,
     fresh: Vec<Contact>,
     forced: Vec<Contact>,
@@ -64,8 +70,15 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let Some(mut h) = self.stride_length(longest) else {
             let is_first = self.stats.strides == 0 && self.stats.steps == 0;
             self.pace.next_trial = self.stats.steps + if is_first { INITIAL_PATIENCE } else { PATIENCE.0 };
+            if !is_first {
+                self.rest();
+            }
             return ControlFlow::Continue(false);
         };
+        if self.field.cut().is_none() {
+            self.pace.next_trial = u64::MAX;
+            return ControlFlow::Continue(false);
+        }
         let n_before = self.evaluations();
         for _ in 0..MOST_ATTEMPTS {
             let fixed = self.options.fixed_step.is_some();
@@ -75,11 +88,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 Ok(stride) => {
                     let factor = (SAFETY * stride.error.max(1e-12).powf(-1.0 / EXPONENT)).clamp(0.25, 2.0);
                     if (stride.error <= 1.0 || fixed)
-                        && let Some(at_end) = self.land(&stride, h)?
+                        && let Some((at_end, departure)) = self.land(&stride, h)?
                     {
                         self.pace.h = Some(h * factor);
                         let n_changes: usize = stride.instants.iter().map(|i| i.changes.len()).sum();
-                        self.commit_stride(stride, at_end, h)?;
+                        self.commit_stride(stride, at_end, &departure, h)?;
                         self.judge_stride(n_before, n_changes, h);
                         return ControlFlow::Continue(true);
                     }
@@ -109,6 +122,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         // How fast evaluations are spent: by ordinary steps, if there have been any of late.
         let density = (self.stats.steps > steps).then(|| (self.evaluations() - evaluations) as f64 / (self.t - t));
+        let n_steps = self.stats.steps - steps;
+        if (self.pace.n_events as f64) < CROWDED * n_steps as f64 {
+            return None;
+        }
         let reach = self.decay.filter(|d| *d > 0.0).map_or(f64::INFINITY, |decay| REACH / decay);
         match (self.pace.h, density) {
             (None, None) => None,
@@ -138,10 +155,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Moves to the end of a stride: slides exactly onto their breakpoints, and switches found beyond a boundary onto it and decided anew.
-    /// Returns what changes there, `None` when no consistent state is found, or a stop rule is met before; the run is where it was then.
-    fn land(&mut self, stride: &Stride, h: f64) -> ControlFlow<StopReason, Option<Vec<Change>>> {
+    /// Returns what changes there and where the run comes from, `None` when no consistent state is found, or a stop rule is met before; the run is where it was then.
+    fn land(&mut self, stride: &Stride, h: f64) -> ControlFlow<StopReason, Option<(Vec<Change>, Departure)>> {
         let departure = Departure {
             y: std::mem::replace(&mut self.y, stride.y.clone()),
+            dy: self.dy.clone(),
             mode: std::mem::replace(&mut self.mode, stride.mode.clone()),
             fresh: std::mem::take(&mut self.fresh),
             forced: std::mem::take(&mut self.forced),
@@ -168,7 +186,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         let met = landed.is_some() && self.met_rule().is_some();
         let Some((on_surface, lost)) = landed.filter(|_| !met) else {
-            let Departure { y, mode, fresh, forced, start } = departure;
+            let Departure { y, mode, fresh, forced, start, .. } = departure;
             (self.y, self.mode, self.fresh, self.forced, self.start) = (y, mode, fresh, forced, start);
             self.evaluate_here()?;
             return ControlFlow::Continue(None);
@@ -182,7 +200,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.fresh = on_surface;
         let mode = &self.mode;
         self.fresh.retain(|c| !mode.slides(c.switch));
-        ControlFlow::Continue(Some(changes))
+        ControlFlow::Continue(Some((changes, departure)))
     }
 
     /// Free switches beyond a boundary by more than rounding, those known to rest on it apart.
@@ -199,14 +217,20 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Tells the observers of a stride, its events and its end.
-    fn commit_stride(&mut self, stride: Stride, at_end: Vec<Change>, h: f64) -> ControlFlow<StopReason> {
-        let Stride { instants, active, dissipated: (at_events, dissipated), .. } = stride;
+    fn commit_stride(
+        &mut self,
+        stride: Stride,
+        at_end: Vec<Change>,
+        departure: &Departure,
+        h: f64,
+    ) -> ControlFlow<StopReason> {
+        let Stride { mut instants, active, dissipated: (at_events, dissipated), mode, .. } = stride;
         let t_start = self.t;
         let t_end = self.time_after(h);
         let global = |contact: Contact| Contact { switch: active[contact.switch], ..contact };
         let narrow = narrow_margin(self.options);
         let mut events = Vec::with_capacity(instants.len() + 1);
-        for (instant, dissipated) in instants.into_iter().zip(at_events) {
+        for (instant, dissipated) in instants.iter().zip(at_events) {
             let t = t_start + instant.x * h;
             for branch in instant.branches.iter().filter(|b| b.margin < narrow) {
                 self.observer.branch_point(&BranchPoint { t, contact: global(branch.contact), ..*branch });
@@ -222,16 +246,39 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 events.push(StrideEvent { t, event: Event { changes }, dissipated });
             }
         }
+        instants.retain(|instant| !instant.changes.is_empty());
         if !at_end.is_empty() {
             events.push(StrideEvent { t: t_end, event: Event { changes: at_end }, dissipated });
         }
-        self.t = t_end;
-        self.stats.steps += 1;
         self.stats.strides += 1;
         self.stepper.reset();
-        let stats: Stats = self.stats.with(self.stepper.work());
-        let end = Point { t: t_end, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &stats };
-        let told = self.observer.stride(&StrideView { events: &events, dissipated, t_start, end });
+        let mut stats: Stats = self.stats.with(self.stepper.work());
+        // It counts as the steps from event to event that it stands for.
+        self.stats.steps += instants.len() as u64 + 1;
+        let told = if self.observer.needs_states(t_start, t_end) {
+            let Departure { y, dy, mode: first, .. } = departure;
+            let told = Told {
+                t_start,
+                h,
+                start: (y, dy, first),
+                instants: &instants,
+                active: &active,
+                mode: &mode,
+                events: &events,
+                t_end,
+                dissipated,
+            };
+            match self.unfold(&told, stats) {
+                Ok(told) => told,
+                Err(error) => return ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+            }
+        } else {
+            stats.steps = self.stats.steps;
+            let Self { y, dy, mode, field, .. } = self;
+            let end = Point { t: t_end, y, dy, mode, field: &**field, stats: &stats };
+            self.observer.stride(&StrideView { events: &events, dissipated, t_start, end })
+        };
+        self.t = t_end;
         self.last_attempt = (h, !events.is_empty());
         self.estimate_decay();
         if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
@@ -241,7 +288,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     fn judge_stride(&mut self, n_before: u64, n_changes: usize, h: f64) {
         let cost = (self.evaluations() - n_before) as f64;
         let stiff = self.decay.map_or(0.0, |decay| h * decay / 3.0);
-        self.pace.since = (self.t, self.evaluations(), self.stats.steps);
+        self.rest();
         if cost > EVENT_COST * n_changes as f64 + STEP_COST * stiff && self.options.fixed_step.is_none() {
             self.disappoint();
         } else {
@@ -254,6 +301,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let patience = self.pace.patience.max(PATIENCE.0);
         self.pace.next_trial = self.stats.steps + patience;
         self.pace.patience = (2 * patience).min(PATIENCE.1);
+        self.rest();
+    }
+
+    /// Begins another stretch of ordinary steps.
+    fn rest(&mut self) {
         self.pace.since = (self.t, self.evaluations(), self.stats.steps);
+        self.pace.n_events = 0;
     }
 }

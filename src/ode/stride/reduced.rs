@@ -49,6 +49,12 @@ pub struct Instant {
     pub branches: Vec<BranchPoint>,
     /// ∫ of what depends on the active switches in ‖θ̇‖²·h, up to here.
     pub dissipated: f64,
+    /// ∫ D of all active switches up to here.
+    pub seeds: Vec<f64>,
+    /// Multipliers of the switches that slide just before.
+    pub before: Vec<f64>,
+    /// The mode just after, and the multipliers of the switches that slide in it.
+    pub after: (Mode, Vec<f64>),
 }
 
 /// Coefficients of the reduced system, and its solution in the mode tried last.
@@ -195,6 +201,7 @@ impl Reduced {
         self.solve(mode);
         let mut instants: Vec<Instant> = Vec::new();
         let (mut dissipated, mut at_once) = (0.0, 0);
+        let mut seeds = vec![0.0; m];
         work.dy.resize(m, 0.0);
         work.rates.resize(m, 0.0);
         loop {
@@ -206,6 +213,9 @@ impl Reduced {
             let x_end = if meeting.is_none() { 1.0 } else { (self.x + y).min(1.0) };
             self.record(z, mode, (self.x, x_end), abscissae, recorded);
             dissipated += self.dissipation(x_end);
+            for (sum, seed) in seeds.iter_mut().zip(&self.seeds) {
+                *sum += integral(&shifted(seed, self.x), x_end - self.x);
+            }
             for (c, z) in z.iter_mut().enumerate().filter(|(c, _)| !mode.slides(*c)) {
                 *z += integral(&shifted(&self.rates[c], self.x), x_end - self.x);
             }
@@ -221,6 +231,7 @@ impl Reduced {
             meeting.resting = self.on_breakpoint(z, mode);
             meeting.resting.retain(|c| !meeting.hits.contains(c));
             let before = (mode.clone(), self.rates.iter().map(|r| at(r, x_end)).collect::<Vec<_>>());
+            let multipliers = self.multipliers(mode);
             let mut branches = self.narrow_events(&meeting, &before.1);
             let touching: Vec<Contact> =
                 meeting.hits.iter().chain(&meeting.resting).chain(mode.sliding()).copied().collect();
@@ -228,8 +239,15 @@ impl Reduced {
             let branch = |contact| BranchPoint { t: x_end, contact, kind: BranchKind::LostAttraction, margin: 0.0 };
             branches.extend(lost.into_iter().map(branch));
             let changes = changes((&before.0, &before.1), (mode, &work.rates), touching.into_iter(), &meeting.hits);
-            instants.push(Instant { x: x_end, changes, branches, dissipated });
+            let after = (mode.clone(), self.multipliers(mode));
+            let seeds = seeds.clone();
+            instants.push(Instant { x: x_end, changes, branches, dissipated, seeds, before: multipliers, after });
         }
+    }
+
+    /// Multipliers of the switches that slide in the mode tried last.
+    fn multipliers(&self, mode: &Mode) -> Vec<f64> {
+        mode.sliding().iter().map(|contact| at(&self.seeds[contact.switch], self.x)).collect()
     }
 
     /// ∫ of what depends on the active switches in ‖θ̇‖²·h, from x to `x_end`.
