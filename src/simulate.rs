@@ -79,6 +79,9 @@ pub fn simulate_beside(
     let n_targets = problem.data.n_targets();
     let mut monitor = Monitor::new(&field, n_targets, cadence(plan.track), plan.rtol, Box::new(save_times), watch.sink)
         .interruptible(watch.interrupted);
+    if plan.track == Track::Estimate {
+        monitor = monitor.estimating(&field, n_targets);
+    }
     let mut steps = StepTimes::default();
     let options = options(plan);
     let mut stepper = stepper(plan.method, options.norm, &mut field);
@@ -128,7 +131,7 @@ fn cadence(track: Track) -> Option<Cadence> {
     match track {
         Track::Adaptive => Some(Cadence::Adaptive),
         Track::EveryEvent => Some(Cadence::EveryEvent),
-        Track::Off => None,
+        Track::Estimate | Track::Off => None,
     }
 }
 

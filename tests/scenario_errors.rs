@@ -82,7 +82,7 @@ fn a_wrong_type_says_what_was_expected_and_found() {
     expect(
         "other",
         "ntk: (track: Sometimes),",
-        "bad.ron:6:14: ntk.track: unknown variant `Sometimes`, expected one of `Adaptive`, `true`, `EveryEvent`, `false`",
+        "bad.ron:6:14: ntk.track: unknown variant `Sometimes`, expected one of `Adaptive`, `true`, `EveryEvent`, `Estimate`, `false`",
     );
     expect("other", "initial: Positive(1),", "bad.ron:6:10: initial: expected 2 values, found `Positive(1)`");
     expect(
@@ -343,7 +343,7 @@ fn too_much_memory_for_the_gram_matrix_is_refused_with_estimate_and_limit() {
     let message = faults(&text);
     // Three 20000 × 20000 matrices of 8 bytes are 8.94 GiB, seeds and activations 0.11 GiB.
     let expected = "bad.ron:2:7: data: the Gram matrix of 20000 targets needs 12.03 GiB, the limit is 4 GiB\n  \
-                    hint: leave the spectrum out with ntk: (track: false), or raise ntk.memory_limit_gib";
+                    hint: estimate it without a matrix by ntk: (track: Estimate), leave it out by (track: false), or raise memory_limit_gib there";
     assert_eq!(message, expected);
     let untracked = text.replace("activation", "ntk: (track: false), activation");
     assert!(Scenario::from_source(Source::new("big.ron", untracked), &Folder::Embedded, &[]).is_ok());

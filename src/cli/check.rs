@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::{CliError, Common, Overrides};
 use clap::Args;
 use gradflow::net::{NoLaw, laws, no_law};
-use gradflow::scenario::Sizes;
+use gradflow::scenario::{Sizes, Track};
 use serde::Serialize;
 use std::io::Write;
 
@@ -65,7 +65,11 @@ impl Check {
             (true, Some(_)) => "yes, but the theorem is about the squared error",
             (true, None) => "yes",
         };
-        let tracked = if scenario.plan.track.is_on() { "" } else { " (not tracked)" };
+        let tracked = match scenario.plan.track {
+            Track::Adaptive | Track::EveryEvent => "",
+            Track::Estimate => " (not made: λ_min is estimated)",
+            Track::Off => " (not tracked)",
+        };
         writeln!(out, "{}: no faults", problem.name)?;
         writeln!(out, "  parameters P          {formula} = {}", sizes.parameters)?;
         writeln!(out, "  targets nM            {}", sizes.targets)?;

@@ -1,6 +1,8 @@
 //! The short summary of a run for people.
 
-use gradflow::record::{BoundSummary, EventSummary, IdentitySummary, Status, Summary, TrackingSummary, WorkSummary};
+use gradflow::record::{
+    BoundSummary, EstimateSummary, EventSummary, IdentitySummary, Status, Summary, TrackingSummary, WorkSummary,
+};
 use gradflow::report::significant as number;
 use std::io::{self, Write};
 use std::path::Path;
@@ -36,7 +38,7 @@ pub(super) fn write(out: &mut impl Write, summary: &Summary, folder: &Path) -> i
                 &format!("{value} at t = {t}{at}, known to about {resolution}; {}", l.rank_of(s.targets)),
             )?;
         }
-        None => line(out, "lambda_0", "not tracked")?,
+        None => line(out, "lambda_0", &estimates_line(&s.estimates).unwrap_or_else(|| "not tracked".to_owned()))?,
     }
     if let Some(tracking) = &s.tracking {
         line(out, "lambda_min", &tracking_line(tracking))?;
@@ -103,6 +105,18 @@ fn events_line(events: &EventSummary) -> String {
         n => text += &format!("; {n} instants with several"),
     }
     text
+}
+
+/// What estimates say about λ₀, where there are any.
+fn estimates_line(estimates: &[EstimateSummary]) -> Option<String> {
+    let value = |e: &EstimateSummary| e.lambda_min_at_most.unwrap_or(f64::INFINITY);
+    let lowest = estimates.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
+    let (at_most, t, residual) = (number(lowest.lambda_min_at_most), number(Some(lowest.t)), number(lowest.residual));
+    let n = estimates.len();
+    let times = if n == 1 { "at one time".to_owned() } else { format!("at {n} times") };
+    Some(format!(
+        "at most {at_most}, estimated without G {times} (t = {t}: some eigenvalue is within {residual} of it)"
+    ))
 }
 
 /// What is certified about λ_min, and what rests on estimates.

@@ -3,6 +3,7 @@
 //!
 //! With λ₀ taken from the same run the bound holds by construction (Grönwall): it tests the simulation, not the theorem.
 
+use super::estimate::Estimate;
 use super::spectrum::ZeroReason;
 use super::track::Lambda0;
 
@@ -116,6 +117,25 @@ impl BoundCheck {
             integral_verdict,
             integral_worst_ratio: integral.ratio,
             integral_reason,
+        }
+    }
+
+    /// The report where λ₀ is only known to be no larger than an estimate: no verdict, and how the residual does against the stronger bound
+    /// that the estimate would give.
+    pub fn report_at_most(&self, lowest: &Estimate, rtol: f64) -> BoundReport {
+        let at_most = lowest.lambda_min_at_most;
+        let worst = self.worst(rtol, |(t, _, _, _)| (at_most * t, 0.0));
+        let against = match (worst.ratio, worst.is_violated) {
+            (Some(ratio), false) => {
+                format!("the residual keeps to the bound for that value, reaching {ratio:.9} of it")
+            }
+            (Some(ratio), true) => format!("the residual exceeds the bound for that value by a factor {ratio:.9}"),
+            (None, _) => "the run has no positive time".to_owned(),
+        };
+        let reason = format!("λ₀ is at most {at_most:.6e} (an estimate), and may be 0: {against}");
+        BoundReport {
+            reason,
+            ..BoundReport::nothing(Verdict::Unresolved, "∫λ_min is not known where λ_min is estimated at a few times")
         }
     }
 

@@ -3,9 +3,11 @@
 use super::identities::{Identities, IdentityReport};
 use super::path::Path;
 use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow, StepLimit, StepRow};
-use super::spectra::Spectra;
+use super::spectra::{Seen, Spectra};
 use crate::flow::FlowField;
-use crate::ntk::{BoundCheck, BoundReport, Cadence, Coverage, Lambda0, Reading, SpectrumError, Tracker};
+use crate::ntk::{
+    BoundCheck, BoundReport, Cadence, Coverage, Estimate, Lambda0, Reading, SpectrumError, Tracker, structural_zero,
+};
 use crate::ode::{
     BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, Stats, StepView, StopReason,
     StrideView,
@@ -53,6 +55,8 @@ pub struct Observed {
     pub lambda0: Option<Lambda0>,
     /// Which samples of λ_min were taken and which left out, when tracked.
     pub coverage: Option<Coverage>,
+    /// What was estimated of the spectrum, where that was asked for instead.
+    pub estimates: Vec<Estimate>,
     /// Verdicts.
     pub bound: BoundReport,
     /// Identities.
@@ -86,6 +90,7 @@ pub struct Monitor<'a> {
     bound: BoundCheck,
     identities: Option<Identities>,
     spectra: Option<Spectra>,
+    estimates: Vec<Estimate>,
     path: Path,
     /// The last step, told when it is known what follows it, and the counters at its end.
     step: Option<StepRow>,
@@ -134,6 +139,7 @@ impl<'a> Monitor<'a> {
             bound: BoundCheck::default(),
             identities: None,
             spectra: ntk.map(|_| Spectra::new(n_targets)),
+            estimates: Vec::new(),
             path: Path::new(field.dim()),
             step: None,
             stats: Stats::default(),
@@ -151,6 +157,17 @@ impl<'a> Monitor<'a> {
             error: None,
             failure: None,
         }
+    }
+
+    /// Estimates both ends of the spectrum at chosen times, where λ_min is not known to be zero by structure.
+    pub fn estimating(mut self, field: &FlowField, n_targets: usize) -> Self {
+        if structural_zero(field, n_targets).is_some() {
+            // Such a tracker looks at nothing.
+            self.tracker = Some(Tracker::new(field, n_targets, Cadence::Adaptive));
+        } else {
+            self.spectra = Some(Spectra::of_ends(n_targets));
+        }
+        self
     }
 
     /// Ends the run after the step during which `interrupted` becomes true.
@@ -173,19 +190,24 @@ impl<'a> Monitor<'a> {
             displacement: 0.0,
         };
         let coverage = self.tracker.as_ref().map(|t| t.coverage);
-        let n_spectra = self.spectra.as_ref().map_or(0, |s| s.n_spectra);
+        let n_spectra = self.spectra.as_ref().map_or(0, Spectra::n_grams);
+        let lowest = self.estimates.iter().min_by(|a, b| a.lambda_min_at_most.total_cmp(&b.lambda_min_at_most));
         Observed {
             loss_initial,
             residual_initial,
             loss_final: self.last.0,
             residual_final: self.last.1,
             events: self.counts,
-            bound: match self.inner.loss().beyond_theory() {
-                Some(reason) => BoundReport::without_claim(reason),
-                None => self.bound.report(lambda0.as_ref(), coverage.map_or(0.0, |c| c.integral_room), self.rtol),
+            bound: match (self.inner.loss().beyond_theory(), lowest) {
+                (Some(reason), _) => BoundReport::without_claim(reason),
+                (None, Some(lowest)) => self.bound.report_at_most(lowest, self.rtol),
+                (None, None) => {
+                    self.bound.report(lambda0.as_ref(), coverage.map_or(0.0, |c| c.integral_room), self.rtol)
+                }
             },
             lambda0,
             coverage,
+            estimates: self.estimates,
             identities: self.identities.map_or(empty, |i| i.report()),
             branch_points: self.branch_points,
             start: self.start,
@@ -274,17 +296,24 @@ impl<'a> Monitor<'a> {
                 let reading = self.read(t, |tracker| tracker.look(t, &inner));
                 let point = Point { t, y: &theta, dy: &dy, mode: step.end.mode, field: &inner, stats: step.end.stats };
                 self.row(&point, RowSide::Smooth, reading);
-                self.tell_eigenvalues(t, &inner, false);
+                self.tell_spectrum(t, &inner, false);
             }
             self.save(t, &theta);
             (self.theta, self.dy) = (theta, dy);
         }
     }
 
-    fn tell_eigenvalues(&mut self, t: f64, field: &FlowField, is_last: bool) {
-        if let Some(eigenvalues) = self.spectra.as_mut().and_then(|s| s.at(t, field, is_last)) {
-            let written = self.sink.eigenvalues(t, &eigenvalues);
-            self.note(written);
+    fn tell_spectrum(&mut self, t: f64, field: &FlowField, is_last: bool) {
+        match self.spectra.as_mut().map_or(Ok(None), |s| s.at(t, field, is_last)) {
+            Ok(None) => {}
+            Ok(Some(Seen::Eigenvalues(eigenvalues))) => {
+                let written = self.sink.eigenvalues(t, &eigenvalues);
+                self.note(written);
+            }
+            Ok(Some(Seen::Ends(estimate))) => self.estimates.push(estimate),
+            Err(error) => {
+                self.failure.get_or_insert(format!("{error} (t = {t})"));
+            }
         }
     }
 
@@ -311,7 +340,7 @@ impl<'a> Monitor<'a> {
         self.stats = *end.stats;
         self.path.visit(end.stats.steps, end.t, end.y);
         if self.spectra.as_mut().is_some_and(|s| s.is_due(loss)) {
-            self.tell_eigenvalues(end.t, end.field, false);
+            self.tell_spectrum(end.t, end.field, false);
         }
     }
 
@@ -421,7 +450,7 @@ impl Observer<FlowField> for Monitor<'_> {
         if let Some(spectra) = &mut self.spectra {
             spectra.is_due(self.last.0);
         }
-        self.tell_eigenvalues(point.t, point.field, false);
+        self.tell_spectrum(point.t, point.field, false);
         if self.next_save.is_some_and(|t| t <= point.t) {
             self.next_save = self.save_times.next();
             self.save(point.t, point.y);
@@ -512,7 +541,7 @@ impl Observer<FlowField> for Monitor<'_> {
             step.limit = StepLimit::End;
         }
         self.tell_step();
-        self.tell_eigenvalues(point.t, point.field, true);
+        self.tell_spectrum(point.t, point.field, true);
         self.path.end(point.stats.steps, point.t, point.y);
         let written = self.sink.path(&self.path);
         self.note(written);

@@ -1,9 +1,10 @@
-//! All eigenvalues of G at chosen times: the start, the save times, whenever the loss has fallen by another factor of ten, the end.
+//! The spectrum of G at chosen times: the start, the save times, whenever the loss has fallen by another factor of ten, the end. Either all
+//! eigenvalues, or estimates of both ends where G is too large to be made.
 //!
 //! λ_min and its minimum over continuous time are the business of [`crate::ntk`]; this is for pictures of the whole spectrum.
 
 use crate::flow::FlowField;
-use crate::ntk::GramEvaluator;
+use crate::ntk::{Estimate, Estimator, GramEvaluator, SpectrumError};
 use faer::Side;
 
 /// Factor by which the loss has to fall until the next spectrum.
@@ -12,13 +13,28 @@ const FALL: f64 = 0.1;
 /// Most spectra of a run, besides that at its end.
 const MOST: u64 = 24;
 
-/// No spectra of larger matrices: each would take seconds.
+/// All eigenvalues of no larger matrices: each time would take seconds.
 const LARGEST: usize = 1500;
+
+/// What there is of a spectrum.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// The nM eigenvalues, decreasing and at least 0.
+    Eigenvalues(Vec<f64>),
+    /// Both ends, by estimate.
+    Ends(Estimate),
+}
+
+#[derive(Debug)]
+enum Means {
+    Grams(Box<GramEvaluator>),
+    Products(Box<Estimator>),
+}
 
 /// Decides when, and computes.
 #[derive(Debug)]
 pub struct Spectra {
-    grams: GramEvaluator,
+    means: Means,
     n_targets: usize,
     /// The loss at which the next one is due.
     due_below: f64,
@@ -28,9 +44,23 @@ pub struct Spectra {
 }
 
 impl Spectra {
-    /// For a problem with `n_targets` (nM) targets.
+    /// All eigenvalues, for a problem with `n_targets` (nM) targets.
     pub fn new(n_targets: usize) -> Self {
-        Self { grams: GramEvaluator::default(), n_targets, due_below: f64::INFINITY, last_t: None, n_spectra: 0 }
+        Self::by(Means::Grams(Box::default()), n_targets)
+    }
+
+    /// Estimates of both ends.
+    pub fn of_ends(n_targets: usize) -> Self {
+        Self::by(Means::Products(Box::default()), n_targets)
+    }
+
+    fn by(means: Means, n_targets: usize) -> Self {
+        Self { means, n_targets, due_below: f64::INFINITY, last_t: None, n_spectra: 0 }
+    }
+
+    /// Gram matrices formed.
+    pub fn n_grams(&self) -> u64 {
+        if matches!(self.means, Means::Grams(_)) { self.n_spectra } else { 0 }
     }
 
     /// Whether the loss has fallen far enough; the next one is then due after another such fall.
@@ -46,21 +76,31 @@ impl Spectra {
         is_due
     }
 
-    /// The nM eigenvalues at the field's last evaluation, decreasing and at least 0; `None` when the matrix is too large, there have been
-    /// enough (unless it `is_last`), or they are known at this time already.
-    pub fn at(&mut self, t: f64, field: &FlowField, is_last: bool) -> Option<Vec<f64>> {
+    /// The spectrum at the field's last evaluation; `None` when the matrix is too large, there have been enough (unless it `is_last`), or
+    /// it is known at this time already.
+    ///
+    /// # Errors
+    /// When the eigenvalues cannot be computed.
+    pub fn at(&mut self, t: f64, field: &FlowField, is_last: bool) -> Result<Option<Seen>, SpectrumError> {
         let is_too_many = !is_last && self.n_spectra >= MOST;
-        if self.n_targets > LARGEST || is_too_many || self.last_t == Some(t) {
-            return None;
+        if is_too_many || self.last_t == Some(t) {
+            return Ok(None);
         }
-        let (gram, _) = self.grams.lower(field);
-        let mut eigenvalues = gram.self_adjoint_eigenvalues(Side::Lower).ok()?;
+        let seen = match &mut self.means {
+            Means::Grams(_) if self.n_targets > LARGEST => return Ok(None),
+            Means::Grams(grams) => {
+                let (gram, _) = grams.lower(field);
+                let mut eigenvalues = gram.self_adjoint_eigenvalues(Side::Lower).map_err(|_| SpectrumError)?;
+                eigenvalues.reverse();
+                eigenvalues.iter_mut().for_each(|l| *l = l.max(0.0));
+                // Equal inputs are merged in G; each merged row is an eigenvalue 0 of the whole matrix.
+                eigenvalues.resize(self.n_targets, 0.0);
+                Seen::Eigenvalues(eigenvalues)
+            }
+            Means::Products(estimator) => Seen::Ends(estimator.estimate(t, field)?),
+        };
         self.last_t = Some(t);
         self.n_spectra += 1;
-        eigenvalues.reverse();
-        eigenvalues.iter_mut().for_each(|l| *l = l.max(0.0));
-        // Equal inputs are merged in G; each merged row is an eigenvalue 0 of the whole matrix.
-        eigenvalues.resize(self.n_targets, 0.0);
-        Some(eigenvalues)
+        Ok(Some(seen))
     }
 }

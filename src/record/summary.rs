@@ -53,6 +53,9 @@ pub struct Summary {
     /// Where λ_min was measured; null when the spectrum was not tracked.
     #[serde(default)]
     pub tracking: Option<TrackingSummary>,
+    /// Estimates of both ends of the spectrum, in the order of time, where these were asked for instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub estimates: Vec<EstimateSummary>,
     /// Verdicts on the bounds.
     pub bound: Option<BoundSummary>,
     /// Counts of events.
@@ -69,6 +72,21 @@ pub struct Summary {
     pub audit: Option<AuditSummary>,
     /// Seconds of wall time.
     pub wall_seconds: Option<f64>,
+}
+
+/// Both ends of the spectrum of G at an instant, estimated without G.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EstimateSummary {
+    /// Time.
+    pub t: f64,
+    /// λ_min is at most this.
+    pub lambda_min_at_most: Option<f64>,
+    /// Some eigenvalue, which may be another one, is within this of it.
+    pub residual: Option<f64>,
+    /// λ_max, probably; it is at least this.
+    pub lambda_max: Option<f64>,
+    /// Products with G that this took.
+    pub products: u64,
 }
 
 /// How far a run has come.

@@ -5,14 +5,14 @@ use super::file;
 use super::npy::NpyRows;
 use super::run::Rows;
 use super::summary::{
-    BoundSummary, BranchSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary, Status, Summary,
-    Tolerances, TrackingSummary, WorkSummary,
+    BoundSummary, BranchSummary, EstimateSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
+    Status, Summary, Tolerances, TrackingSummary, WorkSummary,
 };
 use super::table::{
     ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
     TrajectoryRecord,
 };
-use crate::ntk::{BoundReport, Coverage, Lambda0, ZeroReason};
+use crate::ntk::{BoundReport, Coverage, Estimate, Lambda0, ZeroReason};
 use crate::observe::{
     BranchRow, ConservedRow, EventCounts, EventRow, IdentityReport, Path as ThetaPath, Row, RowSide, Sink, StartRow,
     StepLimit, StepRow,
@@ -147,6 +147,7 @@ impl RunWriter {
             residual_final: finite(observed.residual_final),
             lambda0: observed.lambda0.as_ref().map(lambda_summary),
             tracking: observed.coverage.as_ref().map(tracking_summary),
+            estimates: observed.estimates.iter().map(estimate_summary).collect(),
             bound: Some(bound_summary(&observed.bound)),
             events: Some(event_summary(&observed.events)),
             work: Some(WorkSummary {
@@ -357,6 +358,7 @@ fn running(scenario: &Scenario) -> Summary {
         residual_final: None,
         lambda0: None,
         tracking: None,
+        estimates: Vec::new(),
         bound: None,
         events: None,
         work: None,
@@ -408,6 +410,16 @@ fn lambda_summary(lambda0: &Lambda0) -> LambdaSummary {
         rank_is_measured: lambda0.rank_is_measured,
         rank_is_clear: lambda0.rank_is_clear,
         structural_zero: zero,
+    }
+}
+
+fn estimate_summary(estimate: &Estimate) -> EstimateSummary {
+    EstimateSummary {
+        t: estimate.t,
+        lambda_min_at_most: finite(estimate.lambda_min_at_most),
+        residual: finite(estimate.residual),
+        lambda_max: finite(estimate.lambda_max),
+        products: estimate.n_products as u64,
     }
 }
 

@@ -217,6 +217,7 @@ fn verdicts(s: &Summary) -> String {
             );
             row("λ₀", word, &text);
         }
+        None if !s.estimates.is_empty() => row("λ₀", "estimated", "known from above alone; see the spectrum"),
         None => row("λ₀", "not known", "the spectrum was not tracked, or the run has not ended"),
     }
     if let Some(i) = &s.identities {

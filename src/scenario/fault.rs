@@ -250,7 +250,7 @@ impl FaultKind {
             }
             Self::MaxPool => Some("use AvgPool(kernel: [..]), or a convolution with a stride".to_owned()),
             Self::GramMemory { .. } => {
-                Some("leave the spectrum out with ntk: (track: false), or raise ntk.memory_limit_gib".to_owned())
+                Some("estimate it without a matrix by ntk: (track: Estimate), leave it out by (track: false), or raise memory_limit_gib there".to_owned())
             }
             Self::Activation(ActivationError::Discontinuous { .. }) => {
                 Some("coefficients are low order first; neighbouring pieces must agree at their breakpoint".to_owned())

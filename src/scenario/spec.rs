@@ -254,6 +254,9 @@ pub enum Track {
     Adaptive,
     /// At all of them.
     EveryEvent,
+    /// At none: both ends of the spectrum are estimated at the start, the save times, the end, and whenever the loss has fallen by another
+    /// factor of ten, without a matrix.
+    Estimate,
     /// Nowhere; written `false`.
     #[serde(rename = "false")]
     Off,
@@ -265,15 +268,16 @@ impl Serialize for Track {
         match self {
             Self::Adaptive => to.serialize_unit_variant("Track", 0, "Adaptive"),
             Self::EveryEvent => to.serialize_unit_variant("Track", 1, "EveryEvent"),
+            Self::Estimate => to.serialize_unit_variant("Track", 2, "Estimate"),
             Self::Off => to.serialize_bool(false),
         }
     }
 }
 
 impl Track {
-    /// Whether λ_min is measured at all.
+    /// Whether λ_min is followed along the flow.
     pub fn is_on(self) -> bool {
-        self != Self::Off
+        matches!(self, Self::Adaptive | Self::EveryEvent)
     }
 }
 

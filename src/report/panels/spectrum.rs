@@ -1,7 +1,7 @@
 //! The spectrum of the Gram matrix over time.
 
 use super::Panel;
-use crate::record::{LimitSide, TrajectoryRecord};
+use crate::record::{EstimateSummary, LimitSide, TrajectoryRecord};
 use crate::report::figure::{Axis, Colour, Figure, Mark, Series};
 use crate::report::loaded::Loaded;
 use crate::report::number::significant;
@@ -39,6 +39,10 @@ pub(super) fn panel(loaded: &Loaded, is_log: bool) -> Panel {
                 words.push(format!("λ₀ is zero by structure: {}.", reason.replace('_', " ")));
             }
         }
+        None if !s.estimates.is_empty() => words.push(format!(
+            "Both ends of the spectrum were estimated at {} times without making G. λ_min is at most the lower value, and nothing says by how much less it is.",
+            s.estimates.len()
+        )),
         None if loaded.trajectory.iter().any(|r| r.lambda_min.is_some()) => {
             words.push("λ₀ is not known: the run did not end by itself.".to_owned());
         }
@@ -79,6 +83,13 @@ fn lambda(loaded: &Loaded, is_log: bool) -> Option<Figure> {
     figure.push(Series::new("jumps of λ_min", Mark::Dotted, Colour::Main, jumps));
     figure.push(Series::new("λ_max", Mark::Line, Colour::Second, of(|r| r.lambda_max)));
     figure.push(Series::new("Rayleigh quotient", Mark::Line, Colour::Third, of(|r| r.rayleigh)));
+    let estimates = &loaded.run.summary().estimates;
+    let of_estimates = |value: fn(&EstimateSummary) -> Option<f64>| {
+        estimates.iter().filter_map(move |e| Some((e.t, value(e)?))).collect::<Vec<_>>()
+    };
+    let (low, high) = (of_estimates(|e| e.lambda_min_at_most), of_estimates(|e| e.lambda_max));
+    figure.push(Series::new("λ_min at most (estimate)", Mark::Points, Colour::Main, low));
+    figure.push(Series::new("λ_max (estimate)", Mark::Points, Colour::Second, high));
     let targets = loaded.run.summary().targets as f64;
     let floor = of(|r| r.lambda_max).into_iter().map(|(t, l)| (t, f64::EPSILON * targets * l));
     figure.push(Series::new("resolution floor", Mark::Dotted, Colour::Muted, floor));
