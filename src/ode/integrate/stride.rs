@@ -29,6 +29,9 @@ const INITIAL_PATIENCE: u64 = 8;
 const PATIENCE: (u64, u64) = (16, 512);
 /// The error of a stride shrinks like its length to this power.
 const EXPONENT: f64 = 3.0;
+/// The error up to which a stride is accepted, relative to the tolerance. Steps that events cut short are far better than the tolerance; this
+/// makes runs in strides about as good as from event to event.
+const ACCEPTED: f64 = 0.25;
 const SAFETY: f64 = 0.85;
 /// Attempts that differ in length before a stride is given up.
 const MOST_ATTEMPTS: u32 = 3;
@@ -67,7 +70,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             return ControlFlow::Continue(false);
         }
         let longest = (self.options.t_end - self.t).min(self.observer.longest_stride(self.t));
-        let Some(mut h) = self.stride_length(longest) else {
+        let density = self.density();
+        let Some(mut h) = self.stride_length(longest, density) else {
             let is_first = self.stats.strides == 0 && self.stats.steps == 0;
             self.pace.next_trial = self.stats.steps + if is_first { INITIAL_PATIENCE } else { PATIENCE.0 };
             if !is_first {
@@ -86,8 +90,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             h = if h < longest && longest < 1.5 * h && !fixed { 0.5 * longest } else { h.min(longest) };
             let factor = match self.attempt_stride(h) {
                 Ok(stride) => {
-                    let factor = (SAFETY * stride.error.max(1e-12).powf(-1.0 / EXPONENT)).clamp(0.25, 2.0);
-                    if (stride.error <= 1.0 || fixed)
+                    let factor = (SAFETY * (stride.error / ACCEPTED).max(1e-12).powf(-1.0 / EXPONENT)).clamp(0.25, 2.0);
+                    if (stride.error <= ACCEPTED || fixed)
                         && let Some((at_end, departure)) = self.land(&stride, h)?
                     {
                         self.pace.h = Some(h * factor);
@@ -101,28 +105,25 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 Err(_) => 0.5,
             };
             self.stats.rejected += 1;
-            if fixed {
+            h *= factor;
+            if fixed || density.is_some_and(|density| h * density < COST) {
                 break;
             }
-            h *= factor;
         }
         self.pace.h = Some(h);
         self.disappoint();
         ControlFlow::Continue(false)
     }
 
-    /// Length of a stride that would pay, if one is likely to.
-    fn stride_length(&self, longest: f64) -> Option<f64> {
+    /// Length of a stride that would pay, if one is likely to, where ordinary steps spend `density` evaluations a unit of time.
+    fn stride_length(&self, longest: f64, density: Option<f64>) -> Option<f64> {
         if let Some(h) = self.options.fixed_step {
             return (longest > 0.0).then_some(h);
         }
-        let (t, evaluations, steps) = self.pace.since;
         if longest <= 0.0 {
             return None;
         }
-        // How fast evaluations are spent: by ordinary steps, if there have been any of late.
-        let density = (self.stats.steps > steps).then(|| (self.evaluations() - evaluations) as f64 / (self.t - t));
-        let n_steps = self.stats.steps - steps;
+        let n_steps = self.stats.steps - self.pace.since.2;
         if (self.pace.n_events as f64) < CROWDED * n_steps as f64 {
             return None;
         }
@@ -136,6 +137,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 (h.min(longest) * density > COST).then_some(h)
             }
         }
+    }
+
+    /// How many evaluations a unit of time costs in ordinary steps, if there have been any of late.
+    fn density(&self) -> Option<f64> {
+        let (t, evaluations, steps) = self.pace.since;
+        (self.stats.steps > steps).then(|| (self.evaluations() - evaluations) as f64 / (self.t - t))
     }
 
     /// Evaluations so far, those of the stepper included.
