@@ -162,7 +162,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Moves to the end of a stride: slides exactly onto their breakpoints, and switches found beyond a boundary onto it and decided anew.
-    /// Returns what changes there and where the run comes from, `None` when no consistent state is found, or a stop rule is met before; the run is where it was then.
+    /// Returns what changes there and where the run comes from, `None` when no consistent state is found, or a stop rule is met before; the
+    /// run is where it was then.
     fn land(&mut self, stride: &Stride, h: f64) -> ControlFlow<StopReason, Option<(Vec<Change>, Departure)>> {
         let departure = Departure {
             y: std::mem::replace(&mut self.y, stride.y.clone()),
@@ -238,7 +239,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let narrow = narrow_margin(self.options);
         let mut events = Vec::with_capacity(instants.len() + 1);
         for (instant, dissipated) in instants.iter().zip(at_events) {
-            let t = t_start + instant.x * h;
+            let t = (t_start + instant.x * h).min(t_end);
             for branch in instant.branches.iter().filter(|b| b.margin < narrow) {
                 self.observer.branch_point(&BranchPoint { t, contact: global(branch.contact), ..*branch });
             }
