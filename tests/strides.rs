@@ -202,8 +202,8 @@ fn where_events_crowd_strides_do_the_same_for_a_fraction_of_the_gradients() {
     assert!(strides.energy_defect < 1e-6, "energy defect {:e}", strides.energy_defect);
     // The loss told with an event is that of the flow there.
     let mut worst = 0.0_f64;
-    let losses = numbered_losses(&exact.kept.events);
-    for (key, loss) in numbered_losses(&strides.kept.events) {
+    let losses = numbered(&exact.kept.events, |e| e.loss);
+    for (key, loss) in numbered(&strides.kept.events, |e| e.loss) {
         worst = worst.max((loss - losses[&key]).abs() / losses[&key]);
     }
     // Found 2e-6; half of it is that the event is at another time.
@@ -212,7 +212,8 @@ fn where_events_crowd_strides_do_the_same_for_a_fraction_of_the_gradients() {
     assert_eq!(last(&strides), last(&exact));
 }
 
-fn numbered_losses(events: &[EventRow]) -> BTreeMap<(Key, usize), f64> {
+/// A value of each event, by where it happens and how often something has happened there.
+fn numbered<T>(events: &[EventRow], value: impl Fn(&EventRow) -> T) -> BTreeMap<(Key, usize), T> {
     let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
     events
         .iter()
@@ -220,7 +221,7 @@ fn numbered_losses(events: &[EventRow]) -> BTreeMap<(Key, usize), f64> {
         .map(|e| {
             let count = seen.entry((e.place, e.breakpoint)).or_insert(0);
             *count += 1;
-            (((e.place, e.breakpoint), *count), e.loss)
+            (((e.place, e.breakpoint), *count), value(e))
         })
         .collect()
 }
@@ -396,17 +397,10 @@ fn lambda_min_along_strides_is_that_of_the_flow() {
     assert!(strides.stats.strides > 5, "{:?}", strides.stats);
     let exact = whole(&CROWDED, &["ntk.track=EveryEvent", "flow.method=EventByEvent", "flow.rtol=1e-9"], 1);
     assert_eq!(exact.stats.strides, 0);
-    let sides = |run: &Whole| -> BTreeMap<(Key, usize), [f64; 2]> {
-        let events = run.kept.events.iter().filter(|e| e.kind != EventKind::Graze);
-        let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
-        events
-            .map(|e| {
-                let count = seen.entry((e.place, e.breakpoint)).or_insert(0);
-                *count += 1;
-                let at = |side: Option<f64>| side.expect("measured at every event");
-                (((e.place, e.breakpoint), *count), [at(e.lambda_min_before), at(e.lambda_min_after)])
-            })
-            .collect()
+    let sides = |run: &Whole| {
+        numbered(&run.kept.events, |e| {
+            [e.lambda_min_before, e.lambda_min_after].map(|side| side.expect("measured at every event"))
+        })
     };
     let (found, expected) = (sides(&strides), sides(&exact));
     assert!(found.keys().eq(expected.keys()), "{} events, {}", found.len(), expected.len());

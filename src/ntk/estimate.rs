@@ -33,7 +33,6 @@ pub struct Estimate {
 /// Makes estimates, each from where the last one ended.
 #[derive(Debug, Default)]
 pub struct Estimator {
-    slopes: Vec<f64>,
     forward: Forward,
     backward: Backward,
     direction: Vec<f64>,
@@ -41,8 +40,6 @@ pub struct Estimator {
     scratch: TangentScratch,
     /// The vectors found last, added up.
     start: Vec<f64>,
-    /// Products with G so far.
-    pub n_products: u64,
 }
 
 impl Estimator {
@@ -54,13 +51,12 @@ impl Estimator {
         let batch = field.batch();
         let (theta, forward) = field.forward();
         let n = batch.n_outputs();
-        field.effective_slopes(&mut self.slopes);
         self.forward.copy(forward);
-        self.forward.slope.copy_from_slice(&self.slopes);
+        field.effective_slopes(&mut self.forward.slope);
         self.direction.resize(theta.len(), 0.0);
         self.rates.resize(batch.n_switches(), 0.0);
         self.start.resize(n, 0.0);
-        let Self { forward, backward, direction, rates, scratch, start, .. } = self;
+        let Self { forward, backward, direction, rates, scratch, start } = self;
         let mut n_products = 0;
         let product = |v: &[f64]| {
             n_products += 1;
@@ -73,7 +69,6 @@ impl Estimator {
         let (low, high) = ends(start, CONVERGED, n_vectors, product).ok_or(SpectrumError)?;
         self.start.clear();
         self.start.extend(low.vector.iter().zip(&high.vector).map(|(a, b)| a + b));
-        self.n_products += n_products as u64;
         Ok(Estimate {
             t,
             lambda_min_at_most: low.value.max(0.0),

@@ -78,6 +78,17 @@ pub struct Change {
     pub rate_after: f64,
 }
 
+impl Change {
+    /// Makes the change in a mode.
+    pub fn apply(&self, mode: &mut Mode) {
+        match self.kind {
+            EventKind::Crossing | EventKind::SlideExit => mode.place(self.contact, self.towards),
+            EventKind::SlideEnter => mode.hold(self.contact),
+            EventKind::Graze => {}
+        }
+    }
+}
+
 /// Why the continuation is not, or barely, determined by the equations at some instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BranchKind {

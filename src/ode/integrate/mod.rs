@@ -226,7 +226,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     /// One step of the run, with the event that may end it.
     fn advance(&mut self) -> ControlFlow<StopReason> {
         self.check_limits()?;
-        if self.options.strides && self.stride()? {
+        if self.stride()? {
             return ControlFlow::Continue(());
         }
         let h = self.attempt()?;

@@ -39,6 +39,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.estimate_decay();
         self.controller = StepController::new(self.first_step(), self.stepper.error_exponent());
         self.report_repelling_starts(&on_breakpoint)?;
+        self.begin_pace();
         let point =
             Point { t: 0.0, y: &self.y, dy: &self.dy, mode: &self.mode, field: &*self.field, stats: &self.stats };
         self.observer.start(&point, &contacts);

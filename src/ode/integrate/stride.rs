@@ -64,6 +64,13 @@ struct Departure {
 }
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
+    /// Strides are never tried where they are not asked for, or the field cannot be cut.
+    pub(super) fn begin_pace(&mut self) {
+        if !self.options.strides || self.field.cut().is_none() {
+            self.pace.next_trial = u64::MAX;
+        }
+    }
+
     /// Takes a stride if one pays here and can be made; says whether it did.
     pub(super) fn stride(&mut self) -> ControlFlow<StopReason, bool> {
         if self.stats.steps < self.pace.next_trial || !self.forced.is_empty() {
@@ -79,10 +86,6 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             }
             return ControlFlow::Continue(false);
         };
-        if self.field.cut().is_none() {
-            self.pace.next_trial = u64::MAX;
-            return ControlFlow::Continue(false);
-        }
         let n_before = self.evaluations();
         for _ in 0..MOST_ATTEMPTS {
             let fixed = self.options.fixed_step.is_some();
@@ -270,7 +273,6 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 h,
                 start: (y, dy, first),
                 instants: &instants,
-                active: &active,
                 mode: &mode,
                 events: &events,
                 t_end,

@@ -6,7 +6,7 @@ use crate::ode::mode::Mode;
 use crate::ode::observer::{DenseOutput, Event, Point, StepView, StrideEvent};
 use crate::ode::outcome::Stats;
 use crate::ode::stepper::Stepper;
-use crate::ode::stride::{Instant, write_modes};
+use crate::ode::stride::Instant;
 use crate::vector::dot;
 use std::ops::ControlFlow;
 
@@ -71,8 +71,6 @@ pub(super) struct Told<'a> {
     pub start: (&'a [f64], &'a [f64], &'a Mode),
     /// What is known of the events inside.
     pub instants: &'a [Instant],
-    /// The active switches.
-    pub active: &'a [usize],
     /// The mode before anything changes at the end.
     pub mode: &'a Mode,
     /// The events inside, and then that at the end, if there is one.
@@ -87,20 +85,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Tells the steps and events of a stride to the point where the run stands now; the field stands there as well when it is done, as
     /// it did before. `stats` are counters in which the steps told are still missing. `Break` inside when an observer wants to stop.
     pub(super) fn unfold(&mut self, told: &Told<'_>, stats: Stats) -> Result<ControlFlow<()>, NonFinite> {
-        let Told { t_start, h, start: (y, dy, mode), instants, active, events, .. } = *told;
+        let Told { t_start, h, start: (y, dy, mode), instants, events, .. } = *told;
         let start = Knot { t: t_start, y: y.to_vec(), dy: dy.to_vec(), dissipated: 0.0 };
         let mut piece = Piece { end: start.clone(), start };
         let mut mode = mode.clone();
         let mut show = Show { stats, asks_to_stop: false };
         for (instant, event) in instants.iter().zip(events) {
             let cut = self.field.cut_again().expect("the field that the stride was taken with");
-            self.pace.strider.state_at(cut, instant, h, &mut piece.end.y);
+            self.pace.strider.state_at(cut, instant, y, h, &mut piece.end.y);
             (piece.end.t, piece.end.dissipated) = (event.t, event.dissipated);
             self.field.eval_held(&piece.end.y, &mode, &instant.before, &mut piece.end.dy)?;
             show.step(self, &piece, &mode, true);
-            let (after, multipliers) = &instant.after;
-            write_modes(active, after, &mut mode);
-            self.field.eval_held(&piece.end.y, &mode, multipliers, &mut piece.end.dy)?;
+            event.event.changes.iter().for_each(|change| change.apply(&mut mode));
+            self.field.eval_held(&piece.end.y, &mode, &instant.after, &mut piece.end.dy)?;
             std::mem::swap(&mut piece.start, &mut piece.end);
             show.event(self, &piece.start, &mode, &event.event);
         }

@@ -149,8 +149,6 @@ pub struct Strider {
     rates: [Vec<f64>; 3],
     sensitivities: [Vec<f64>; 3],
     values: Vec<f64>,
-    /// State at the start.
-    start: Vec<f64>,
     /// Field at the start of the stride before, and its length.
     before: Option<(Vec<f64>, f64)>,
     /// Evaluations of the field, and of rates of switches.
@@ -225,9 +223,7 @@ impl Strider {
 
     /// The active switches to begin with, and a first guess of the nodes.
     fn begin(&mut self, cut: &dyn CutField, start: StrideStart<'_>, h: f64) {
-        let Self { active, nodes, fields, end, start: own_start, before, reduced, .. } = self;
-        own_start.clear();
-        own_start.extend_from_slice(start.y);
+        let Self { active, nodes, fields, end, before, reduced, .. } = self;
         active.clear();
         active.extend(
             start.mode.sliding().iter().chain(start.fresh).map(|c| Active { switch: c.switch, ..Active::default() }),
@@ -536,11 +532,11 @@ impl Strider {
         Ok(if displacement.is_finite() { defect.max(displacement) } else { f64::INFINITY })
     }
 
-    /// out = the state at an event of the stride of length `h` just finished: the quadrature's there, and along the gradients of the active
+    /// out = the state at an event of the stride of length `h` from `y` just finished: the quadrature's there, and along the gradients of the active
     /// switches at the closest node what the integrals of their seeds differ by from those of the quadratics.
-    pub fn state_at(&mut self, cut: &mut dyn CutField, instant: &Instant, h: f64, out: &mut Vec<f64>) {
-        let Self { active, fields, scratch, values, start, .. } = self;
-        advance(start, h, instant.x, fields, out);
+    pub fn state_at(&mut self, cut: &mut dyn CutField, instant: &Instant, y: &[f64], h: f64, out: &mut Vec<f64>) {
+        let Self { active, fields, scratch, values, .. } = self;
+        advance(y, h, instant.x, fields, out);
         let w = weights(instant.x);
         values.clear();
         values.extend(active.iter().zip(&instant.seeds).map(|(a, sum)| sum - dot(&w, &a.seeds)));
@@ -590,8 +586,8 @@ impl Convergence {
     }
 }
 
-/// Writes the modes of the active switches, which are those of `list`, into the mode of all.
-pub fn write_modes(list: &[usize], local: &Mode, mode: &mut Mode) {
+/// Writes the modes of the active switches into the mode of all.
+fn write_modes(list: &[usize], local: &Mode, mode: &mut Mode) {
     for (c, &switch) in list.iter().enumerate() {
         let piece = local.pieces()[c];
         if local.slides(c) {

@@ -53,8 +53,8 @@ pub struct Instant {
     pub seeds: Vec<f64>,
     /// Multipliers of the switches that slide just before.
     pub before: Vec<f64>,
-    /// The mode just after, and the multipliers of the switches that slide in it.
-    pub after: (Mode, Vec<f64>),
+    /// Those of the switches that slide just after.
+    pub after: Vec<f64>,
 }
 
 /// Coefficients of the reduced system, and its solution in the mode tried last.
@@ -231,7 +231,7 @@ impl Reduced {
             meeting.resting = self.on_breakpoint(z, mode);
             meeting.resting.retain(|c| !meeting.hits.contains(c));
             let before = (mode.clone(), self.rates.iter().map(|r| at(r, x_end)).collect::<Vec<_>>());
-            let multipliers = self.multipliers(mode);
+            let held_before = self.multipliers(mode);
             let mut branches = self.narrow_events(&meeting, &before.1);
             let touching: Vec<Contact> =
                 meeting.hits.iter().chain(&meeting.resting).chain(mode.sliding()).copied().collect();
@@ -239,9 +239,15 @@ impl Reduced {
             let branch = |contact| BranchPoint { t: x_end, contact, kind: BranchKind::LostAttraction, margin: 0.0 };
             branches.extend(lost.into_iter().map(branch));
             let changes = changes((&before.0, &before.1), (mode, &work.rates), touching.into_iter(), &meeting.hits);
-            let after = (mode.clone(), self.multipliers(mode));
-            let seeds = seeds.clone();
-            instants.push(Instant { x: x_end, changes, branches, dissipated, seeds, before: multipliers, after });
+            instants.push(Instant {
+                x: x_end,
+                changes,
+                branches,
+                dissipated,
+                seeds: seeds.clone(),
+                before: held_before,
+                after: self.multipliers(mode),
+            });
         }
     }
 
@@ -582,14 +588,7 @@ mod tests {
             for k in 0..n {
                 let x = (k as f64 + 0.5) / n as f64;
                 while let Some(instant) = next.next_if(|i| i.x <= x) {
-                    for change in &instant.changes {
-                        let contact = change.contact;
-                        match change.kind {
-                            crate::ode::EventKind::SlideEnter => modes.hold(contact),
-                            crate::ode::EventKind::Graze => {}
-                            _ => modes.place(contact, change.towards),
-                        }
-                    }
+                    instant.changes.iter().for_each(|change| change.apply(&mut modes));
                 }
                 reduced.x = x;
                 reduced.solve(&modes);
