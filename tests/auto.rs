@@ -3,9 +3,11 @@
 mod common;
 
 use common::Kept;
+use gradflow::net::Place;
 use gradflow::ode::{EventKind, Stats};
 use gradflow::scenario::{Folder, Scenario, Source};
-use gradflow::simulate::{audit, simulate};
+use gradflow::simulate::{Simulated, audit, simulate};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 struct Run {
@@ -24,8 +26,7 @@ fn run(method: &str, t_end: f64, rtol: f64) -> Run {
 }
 
 fn simulated(text: &str, method: &str, rtol: f64) -> Run {
-    let scenario = Scenario::from_source(Source::new("auto.ron", text), &Folder::Disk(PathBuf::new()), &[])
-        .unwrap_or_else(|error| panic!("{error}"));
+    let scenario = scenario(text);
     let mut kept = Kept::default();
     let run = simulate(&scenario.problem, &scenario.plan, 1, &mut kept, &|| false);
     assert!(run.outcome.reason.is_completion(), "{method}: {}", run.outcome.reason);
@@ -37,6 +38,19 @@ fn simulated(text: &str, method: &str, rtol: f64) -> Run {
     assert!(identities.conservation_drift.is_some_and(|drift| drift < 30.0 * rtol), "{method}");
     let events = kept.events.iter().map(|e| (e.kind, e.place.unit, e.place.sample)).collect();
     Run { theta: run.outcome.y, events, stats: run.outcome.stats }
+}
+
+fn scenario(text: &str) -> Scenario {
+    Scenario::from_source(Source::new("auto.ron", text), &Folder::Disk(PathBuf::new()), &[])
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// An embedded scenario with other options of the flow.
+fn embedded(name: &str, options: &str) -> Scenario {
+    let source = gradflow::scenario::open(name).expect("it is embedded").0;
+    let (start, rest) = source.text().split_once("flow: (until: ").expect("it says how long to run");
+    let (_, end) = rest.split_once("),\n").expect("flow ends its line");
+    scenario(&format!("{start}flow: ({options}), ntk: (track: false),\n{end}"))
 }
 
 /// Gradients and what costs about as much: a solve is a Jacobian–vector and a vector–Jacobian product.
@@ -57,6 +71,79 @@ fn auto_follows_the_flow_of_the_explicit_pair_for_a_fraction_of_its_work() {
     let further = run("Auto", 1500.0, 1e-8);
     assert!(cost(&further.stats) < 2 * cheap, "{} for ten times the time, {cheap} before", cost(&further.stats));
     assert_eq!(further.events[..auto.events.len()], auto.events[..]);
+}
+
+/// How often each thing happens to each switch; grazes are not counted.
+fn happenings(scenario: &Scenario) -> (BTreeMap<(String, Place), usize>, Simulated) {
+    let mut kept = Kept::default();
+    let run = simulate(&scenario.problem, &scenario.plan, 1, &mut kept, &|| false);
+    assert!(run.outcome.reason.is_completion(), "{}", run.outcome.reason);
+    let mut counts = BTreeMap::new();
+    for event in kept.events.iter().filter(|e| e.kind != EventKind::Graze) {
+        *counts.entry((format!("{:?}", event.kind), event.place)).or_insert(0) += 1;
+    }
+    (counts, run)
+}
+
+#[test]
+fn methods_for_stiff_flows_meet_the_events_of_the_flow_at_loose_tolerances() {
+    for name in ["stiff", "conv"] {
+        let (exact, reference) = happenings(&embedded(name, "until: [Time(50)], method: Tsit5, rtol: 1e-9"));
+        for (method, rtol) in
+            [("Esdirk54", 1e-4), ("Auto", 1e-4), ("Rkc2", 1e-5), ("Rock4", 1e-5), ("DiffsolEsdirk34", 1e-5)]
+        {
+            let options = format!("until: [Time(50)], method: {method}, rtol: {rtol}, atol: 1e-8");
+            let (found, run) = happenings(&embedded(name, &options));
+            let what = format!("{name}, {method}");
+            let error = common::relative_distance(&run.outcome.y, &reference.outcome.y, 1.0);
+            assert!(error < 10.0 * rtol, "{what}: {error:e}");
+            // With states at events read from the dense output, slides end and begin again there: 8 to 900 more.
+            let n_missing: usize = exact.iter().map(|(k, n)| n.saturating_sub(*found.get(k).unwrap_or(&0))).sum();
+            let n_more: usize = found.iter().map(|(k, n)| n.saturating_sub(*exact.get(k).unwrap_or(&0))).sum();
+            println!("{what}: {n_missing} missing, {n_more} more, error {error:e}");
+            assert!(n_missing == 0 && n_more <= 6, "{what}: {n_missing} missing, {n_more} more");
+        }
+    }
+}
+
+#[test]
+fn far_along_a_tail_slides_do_not_end_by_errors_of_the_method() {
+    let tail = |rtol: f64| {
+        let text = format!(
+            "(seed: 3, data: Ball(samples: 20, inputs: 2, outputs: 1), network: Dense(hidden: [40]),
+              activation: LeakyRelu(0.1), flow: (until: [Time(1000)], rtol: {rtol}), ntk: (track: false))"
+        );
+        happenings(&scenario(&text))
+    };
+    let ((loose, run), (tight, reference)) = (tail(1e-5), tail(1e-9));
+    assert!(common::relative_distance(&run.outcome.y, &reference.outcome.y, 1.0) < 1e-4);
+    let [loose, tight] = [loose, tight].map(|counts| counts.values().sum::<usize>());
+    // The field falls by ten orders of magnitude, and the tolerance of θ would allow errors far above it.
+    assert!(loose < tight + 20, "{loose} events, {tight}");
+    // Implicit, explicit and implicit again: a stretch that has paid is no reason to wait longer for the next one.
+    assert!(run.outcome.stats.steps < 3_000, "{} steps", run.outcome.stats.steps);
+}
+
+#[test]
+fn a_switch_that_comes_closer_for_ever_does_not_hold_up_the_run() {
+    // From t = 284 on a switch is always about to reach its breakpoint: to end steps there takes 11,000 of them.
+    let run = run("Auto", 300.0, 1e-6);
+    assert!(run.stats.steps < 2_000, "{} steps", run.stats.steps);
+}
+
+#[test]
+fn switches_just_let_go_are_watched_at_any_tolerance() {
+    // Where a slide ends with hardly any rate, the value at which the next step starts is rounding, and so is its sign: a switch that turned
+    // around in that step was not looked at when another one ended it, and these runs stopped at an event that was missed.
+    for (name, tolerances) in
+        [("conv", &["1e-3", "1e-4"][..]), ("unet", &["1e-4", "1e-5", "3e-6", "1e-6"]), ("stiff", &["1e-2", "1e-3"])]
+    {
+        for tolerance in tolerances {
+            for atol in ["1e-7", "1e-8"] {
+                happenings(&embedded(name, &format!("until: [Time(50)], rtol: {tolerance}, atol: {atol}")));
+            }
+        }
+    }
 }
 
 /// A net whose events end most steps long before the tolerance would.

@@ -11,14 +11,14 @@ use super::norm::WrmsNorm;
 use super::stepper::{Interpolant, Outlook, Start, Stepper, Work};
 use super::{Chebyshev, Esdirk, ExplicitRk};
 
-/// A step counts as limited by stability when tolerance and crossings would allow one this much longer.
-const STIFF_RATIO: f64 = 2.5;
 /// Steps of the method for stiff stretches that do not pay, net of those that do, after which the explicit pair takes over.
 const DISAPPOINTMENT: i32 = 4;
 
 /// When to change to the method for stiff stretches and back.
 #[derive(Debug, Clone, Copy)]
 struct Policy {
+    /// A step counts as limited by stability when tolerance and crossings would allow one this much longer.
+    ratio: f64,
     /// Steps limited by stability, net of setbacks, after which it takes over.
     patience: i32,
     /// After each disappointment the patience doubles, up to this.
@@ -31,11 +31,13 @@ struct Policy {
     fears_events: bool,
 }
 
-/// An implicit step costs about as much as six explicit ones whatever its length.
-const IMPLICIT: Policy = Policy { patience: 25, most_patience: 320, setback: 3, worthwhile: 6.0, fears_events: true };
+/// An implicit step costs about as much as six explicit ones whatever its length. How long it may be cannot be told: near the limit of stability
+/// the error of the explicit pair is that of what is stiff.
+const IMPLICIT: Policy =
+    Policy { ratio: 1.0, patience: 25, most_patience: 320, setback: 3, worthwhile: 6.0, fears_events: true };
 /// A stabilised step costs the more the longer it is, and at two explicit ones less than they do.
 const STABILISED: Policy =
-    Policy { patience: 10, most_patience: 160, setback: 1, worthwhile: 1.5, fears_events: false };
+    Policy { ratio: 2.5, patience: 10, most_patience: 160, setback: 1, worthwhile: 1.5, fears_events: false };
 
 /// Step of the low-order pair that the tolerance allows, in parts of the main pair's: a guess for the start, and the most believed.
 const LOW_SHARE: (f64, f64) = (0.1, 0.5);
@@ -108,7 +110,19 @@ pub struct Auto {
     stable_low: f64,
     score: i32,
     patience: i32,
+    stretch: Stretch,
     n_switches: u64,
+}
+
+/// What the method for stiff stretches has done since it took over last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stretch {
+    /// Time until which it has been counted.
+    t: f64,
+    /// Stable explicit steps that would have gone as far.
+    n_explicit: f64,
+    /// Evaluations and solves that it had taken before.
+    n_before: u64,
 }
 
 impl Auto {
@@ -126,6 +140,7 @@ impl Auto {
             low_share: LOW_SHARE.0,
             h_tolerance: 0.0,
             score: 0,
+            stretch: Stretch::default(),
             n_switches: 0,
         }
     }
@@ -160,6 +175,11 @@ impl Auto {
         self.score = 0;
     }
 
+    /// Evaluations and solves of the run so far.
+    fn spent<F: PiecewiseField>(&self, outlook: &Outlook) -> u64 {
+        outlook.n_evaluations + self.stiff.stepper::<F>().work().solves
+    }
+
     /// Learns from a step of the low-order pair what part of the other's step it can make.
     fn learn(&mut self, h: f64, error: f64) {
         let exponent = f64::from(self.low.tableau().error_exponent);
@@ -190,6 +210,10 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         self.active::<F>().stability_interval()
     }
 
+    fn is_for_stiff(&self) -> bool {
+        self.active == Active::Stiff
+    }
+
     fn uses_decay(&self) -> bool {
         true
     }
@@ -204,18 +228,23 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         let wanted = outlook.h_tolerance.min(outlook.h_crossing);
         if self.active == Active::Stiff {
             let Some(decay) = decay else { return };
+            self.stretch.n_explicit += (outlook.t - self.stretch.t) * decay / self.stable;
+            self.stretch.t = outlook.t;
             let in_vain = policy.fears_events && outlook.was_cut;
             let pays = outlook.last_attempt >= policy.worthwhile * self.stable / decay && !in_vain;
             self.score = (self.score + if pays { -1 } else { 1 }).max(-DISAPPOINTMENT);
             if self.score >= DISAPPOINTMENT {
+                // Steps in vain may follow many that were worth them all.
+                let n_spent = (self.spent::<F>(outlook) - self.stretch.n_before) as f64;
+                let has_paid = self.stretch.n_explicit * self.high.tableau().n_stages() as f64 >= n_spent;
+                self.patience = if has_paid { policy.patience } else { (2 * self.patience).min(policy.most_patience) };
                 self.switch(Active::High);
-                self.patience = (2 * self.patience).min(policy.most_patience);
             }
             return;
         }
         if let Some(decay) = decay {
             let stable = self.stable / decay;
-            self.score = match (outlook.was_cut, wanted >= STIFF_RATIO * stable) {
+            self.score = match (outlook.was_cut, wanted >= policy.ratio * stable) {
                 (true, _) => self.score - policy.setback,
                 (false, true) => self.score + 1,
                 (false, false) => self.score - 1,
@@ -223,6 +252,7 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
             .max(0);
             if self.score >= self.patience {
                 self.switch(Active::Stiff);
+                self.stretch = Stretch { t: outlook.t, n_explicit: 0.0, n_before: self.spent::<F>(outlook) };
                 return;
             }
         }

@@ -15,7 +15,7 @@ use super::diffsol::MissingLinearisation;
 use super::field::{NonFinite, PiecewiseField};
 use super::norm::WrmsNorm;
 use super::stepper::{Interpolant, Start, Stepper, Work};
-use crate::vector::{all_finite, dot};
+use crate::vector::{all_finite, dot, norm as length};
 use nalgebra::{DMatrix, DVector};
 
 const NAME: &str = "Esdirk54";
@@ -70,6 +70,11 @@ const EMBEDDED: [f64; N_STAGES - 1] = [
 /// An error e of the solution is an error Ae of the field. Rates and slides are read off the field, and far along a stiff tail it is small
 /// itself: h·Ae counts with this share beside e.
 const FIELD_SHARE: f64 = 0.01;
+/// Nor may Ae be more than this part of the field: along the tail of a tail the tolerance of θ would allow errors beside which the field
+/// is nothing, and slides would end and begin by them.
+const LARGEST_FIELD_ERROR: f64 = 0.1;
+/// An error e below this many units in the last place of θ is rounding, and so is Ae.
+const ROUNDING: f64 = 100.0 * f64::EPSILON;
 
 /// Newton's iteration ends when what is left is below this part of the tolerance.
 const NEWTON_TOL: f64 = 1e-4;
@@ -171,7 +176,7 @@ pub struct Esdirk {
     end: Vec<f64>,
     end_field: Vec<f64>,
     error: Vec<f64>,
-    /// The error of the field, scaled.
+    /// The error of the field, Ae.
     field_error: Vec<f64>,
     h: f64,
     work: Work,
@@ -274,6 +279,10 @@ impl<F: PiecewiseField> Stepper<F> for Esdirk {
         None
     }
 
+    fn is_for_stiff(&self) -> bool {
+        true
+    }
+
     fn attempt(&mut self, field: &mut F, start: Start<'_>, h: f64) -> Result<f64, NonFinite> {
         self.h = h;
         let missing = || NonFinite { what: "a missing linearisation".into() };
@@ -293,7 +302,6 @@ impl<F: PiecewiseField> Stepper<F> for Esdirk {
         combine(&mut self.error, None, &Terms::new(h, &self.coefficients.error, start.dy, &self.slopes));
         self.work.solves += 1;
         field.linearisation().ok_or_else(missing)?.apply(&self.error, &mut self.field_error);
-        self.field_error.iter_mut().for_each(|e| *e *= FIELD_SHARE * h);
         Ok(h)
     }
 
@@ -306,7 +314,11 @@ impl<F: PiecewiseField> Stepper<F> for Esdirk {
     }
 
     fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64 {
-        norm.of(&self.error, start.y, &self.end).max(norm.of(&self.field_error, start.y, &self.end))
+        let of_solution = norm.of(&self.error, start.y, &self.end);
+        let of_field = FIELD_SHARE * self.h * norm.of(&self.field_error, start.y, &self.end);
+        let is_rounding = length(&self.error) <= ROUNDING * length(&self.end);
+        let part = length(&self.field_error) / length(&self.end_field);
+        of_solution.max(of_field).max(if is_rounding { 0.0 } else { part / LARGEST_FIELD_ERROR })
     }
 
     fn work(&self) -> Work {

@@ -129,6 +129,8 @@ pub struct Scratch {
     candidates: Vec<Candidate>,
     /// Margins while an exit is located: at the last place, and at the last one behind the exit.
     exit_margins: [Vec<SlideMargin>; 2],
+    /// An event that came to nothing, whose lists the next one takes over.
+    pub spare: Found,
 }
 
 /// One attempted step, as event location sees it.
@@ -207,7 +209,11 @@ impl<F: PiecewiseField> Located<'_, F> {
             }
         }
         self.scratch.candidates = candidates;
-        first.map(|(x, contact)| Found { x, hits: vec![contact], exits: Vec::new() })
+        let (x, contact) = first?;
+        let mut hits = std::mem::take(&mut self.scratch.spare.hits);
+        hits.clear();
+        hits.push(contact);
+        Some(Found { x, hits, exits: Vec::new() })
     }
 
     /// Puts `y` at part `x` of the step and the field's last evaluation there, unless that is where it is.
@@ -310,6 +316,8 @@ impl<F: PiecewiseField> Located<'_, F> {
                 let largest = breakpoints.iter().fold(0.0, |largest: f64, b| largest.max(b.abs()));
                 let near = 1e-9 * (self.field.largest_scale() + largest);
                 mark_near(breakpoints, &self.start.values, (values, rates), (near, same_time), &mut marks);
+                // On which side of its breakpoint a fresh contact started is rounding.
+                self.fresh.iter().for_each(|contact| marks[contact.switch] = 1);
                 marked(&marks).for_each(&mut judge);
             }
             None => (0..values.len()).for_each(&mut judge),
@@ -343,14 +351,17 @@ impl<F: PiecewiseField> Located<'_, F> {
 
     /// The sliding contacts that let go where `margins` were read, at the end of a slide located to the resolution of time: the worst
     /// one, and those that cannot be told from it. Margins of one sample often vanish together, with its residual.
-    fn letting_go(&self, margins: &[SlideMargin]) -> Vec<(Contact, Side)> {
+    fn letting_go(&mut self, margins: &[SlideMargin]) -> Vec<(Contact, Side)> {
+        let mut exits = std::mem::take(&mut self.scratch.spare.exits);
+        exits.clear();
         let pairs = self.mode.sliding().iter().zip(margins).filter(|(c, _)| !self.forced.contains(c));
         let all =
             pairs.map(|(&c, m)| (m.least() / m.scale, c, if m.below < m.above { Side::Below } else { Side::Above }));
         let worst = all.clone().fold(0.0, |w: f64, (size, _, _)| w.min(size));
         // Far smaller than the worst it has only just begun to cross zero, unless both are rounding.
         let limit = if worst < -self.margin_tol() { 0.1 * worst } else { LETTING_GO * self.margin_tol() };
-        all.filter(|(size, _, _)| *size <= limit).map(|(_, c, side)| (c, side)).collect()
+        exits.extend(all.filter(|(size, _, _)| *size <= limit).map(|(_, c, side)| (c, side)));
+        exits
     }
 
     /// Finds the boundaries that the cubic through both ends of the step does not clear, and says whether there are any. None, and no

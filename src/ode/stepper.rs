@@ -52,6 +52,8 @@ pub struct Work {
 /// What is known before a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Outlook {
+    /// Time now.
+    pub t: f64,
     /// Step that the tolerance allows, as far as known.
     pub h_tolerance: f64,
     /// Longest step that the next predicted crossing leaves, ∞ without one.
@@ -64,6 +66,8 @@ pub struct Outlook {
     pub last_error: f64,
     /// Whether the last step ended at an event.
     pub was_cut: bool,
+    /// Evaluations of the field so far, at events as well.
+    pub n_evaluations: u64,
 }
 
 /// A one-step method on a piecewise field. Its [`Interpolant`] is that of the last attempt.
@@ -104,6 +108,11 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
     fn prepare_dense(&mut self, field: &mut F, start: Start<'_>) -> Result<(), NonFinite> {
         let _ = (field, start);
         Ok(())
+    }
+
+    /// Whether the dense output may be off by more than the end is, where the field is stiff; steps are then taken anew at events.
+    fn is_for_stiff(&self) -> bool {
+        false
     }
 
     /// The loop moved away from the end of the last attempt (event, projection, change of mode): history is void.

@@ -250,6 +250,10 @@ impl<F: PiecewiseField> Stepper<F> for Chebyshev {
         self.caution = (RELAXATION * self.caution).max(1.0);
     }
 
+    fn is_for_stiff(&self) -> bool {
+        true
+    }
+
     fn attempt(&mut self, field: &mut F, start: Start<'_>, h: f64) -> Result<f64, NonFinite> {
         self.dense.h = h;
         let n_stages = self.n_stages(h);

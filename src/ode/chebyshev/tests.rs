@@ -161,12 +161,14 @@ fn stepper(family: Family, dim: usize, rtol: f64) -> Chebyshev {
 
 fn tell<F: PiecewiseField>(stepper: &mut Chebyshev, decay: f64) {
     let outlook = Outlook {
+        t: 0.0,
         h_tolerance: 1.0,
         h_crossing: f64::INFINITY,
         decay: Some(decay),
         last_attempt: 0.0,
         last_error: 1.0,
         was_cut: false,
+        n_evaluations: 0,
     };
     Stepper::<F>::choose(stepper, &outlook);
 }

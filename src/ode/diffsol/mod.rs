@@ -212,6 +212,10 @@ impl<F: PiecewiseField> Stepper<F> for DiffsolStepper {
         self.method.error_exponent()
     }
 
+    fn is_for_stiff(&self) -> bool {
+        self.method.is_implicit()
+    }
+
     fn stability_interval(&self) -> Option<f64> {
         (!self.method.is_implicit()).then_some(self.stability_interval)
     }

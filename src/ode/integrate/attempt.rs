@@ -1,8 +1,8 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
-use super::{DECAY_INTERVAL, Integration, PREDICTION_REACH, RESTING, STABILITY_SHARE, STATIONARY};
+use super::{DECAY_INTERVAL, Integration, OVERDUE, PREDICTION_REACH, RESTING, STABILITY_SHARE, STATIONARY};
 use crate::ode::event::visit_boundaries;
-use crate::ode::field::PiecewiseField;
+use crate::ode::field::{NonFinite, PiecewiseField};
 use crate::ode::outcome::StopReason;
 use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
@@ -52,11 +52,22 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Makes attempts until one is accepted; returns its length.
     pub(super) fn attempt(&mut self) -> ControlFlow<StopReason, f64> {
         let remaining = self.options.t_end - self.t;
-        let h_crossing = PREDICTION_REACH * self.next_crossing();
+        let patience = 2.0_f64.powi((self.n_overdue + 1).saturating_sub(OVERDUE).min(1000) as i32);
+        let h_crossing = PREDICTION_REACH * patience * self.next_crossing();
         let (last_attempt, was_cut) = self.last_attempt;
         let h_tolerance = self.controller.h();
         let (decay, last_error) = (self.decay, self.last_error);
-        self.stepper.choose(&Outlook { h_tolerance, h_crossing, decay, last_attempt, last_error, was_cut });
+        let (t, n_evaluations) = (self.t, self.evaluations());
+        self.stepper.choose(&Outlook {
+            t,
+            n_evaluations,
+            h_tolerance,
+            h_crossing,
+            decay,
+            last_attempt,
+            last_error,
+            was_cut,
+        });
         loop {
             let proposed = |h| (h, StepLimit::Accuracy);
             let (h, limit) = self.options.fixed_step.map_or_else(|| self.proposed_step(h_crossing), proposed);
@@ -77,6 +88,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                         self.last_error = error;
                         self.stats.limited_by_stability += u64::from(limit == StepLimit::Stability);
                         self.stats.limited_by_crossing += u64::from(limit == StepLimit::Crossing);
+                        if limit == StepLimit::Crossing {
+                            self.n_overdue += 1;
+                        } else if self.n_overdue < OVERDUE {
+                            self.n_overdue = 0;
+                        }
                         self.read_end();
                         return ControlFlow::Continue(taken);
                     }
@@ -103,16 +119,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Takes the step just accepted once more with the shorter length `h`, which needs no judgement; returns the length taken.
-    pub(super) fn retake(&mut self, h: f64) -> ControlFlow<StopReason, f64> {
+    pub(super) fn retake(&mut self, h: f64) -> Result<f64, NonFinite> {
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         self.stepper.reset();
-        match self.stepper.attempt(self.field, start, h) {
-            Ok(taken) => {
-                self.read_end();
-                ControlFlow::Continue(taken)
-            }
-            Err(error) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
-        }
+        let taken = self.stepper.attempt(self.field, start, h)?;
+        self.read_end();
+        Ok(taken)
     }
 
     /// The tolerance's step, limited by stability and by the next predicted crossing.

@@ -57,6 +57,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Decides the modes at the event and goes on from its far side.
     pub(super) fn commit_event(&mut self, found: Found, h: f64) -> ControlFlow<StopReason> {
         self.last_attempt.1 = true;
+        self.n_overdue = 0;
         self.pace.n_events += 1;
         let zero_length = found.x * h <= 1e-14 * (self.t + self.controller.h());
         if !zero_length {

@@ -38,11 +38,20 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// last evaluation is at the cut (or the end of the step), in the old mode, and `y_cut`, `dy_cut` hold that point.
     pub(super) fn locate(&mut self, mut h: f64) -> ControlFlow<StopReason, (f64, Cut)> {
         let mut found = self.search(h)?;
-        if let Some(Found { x, .. }) = found
-            && self.options.retake
-            && (RETAKE_SLACK..1.0 - 2.0 * RETAKE_SLACK).contains(&x)
-        {
-            h = self.retake(h * x * (1.0 + RETAKE_SLACK))?;
+        // Where the field is stiff, the dense output is off by more than its end, and with it what the field decides at an event: slides would end
+        // and begin again.
+        let is_taken_anew = self.options.retake || (self.stepper.is_for_stiff() && self.options.fixed_step.is_none());
+        let is_inside = |found: &Found| (RETAKE_SLACK..1.0 - 2.0 * RETAKE_SLACK).contains(&found.x);
+        if is_taken_anew && let Some(first) = found.take_if(|found| is_inside(found)) {
+            h = match self.retake(h * first.x * (1.0 + RETAKE_SLACK)) {
+                Ok(shorter) => shorter,
+                // Newton's iteration may fail where it did not for the whole step, which then has to do.
+                Err(_) => match self.retake(h) {
+                    Ok(whole) => whole,
+                    Err(error) => return ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+                },
+            };
+            self.scratch.spare = first;
             found = self.search(h)?;
         }
         let x_end = found.as_ref().map_or(1.0, |f| f.x);

@@ -34,6 +34,9 @@ const SIMULTANEOUS: f64 = 1e-12;
 pub const STABILITY_SHARE: f64 = 0.855;
 /// Steps reach at most this many predicted times to the next crossing.
 const PREDICTION_REACH: f64 = 1.05;
+/// After so many steps in a row that were to reach a crossing and met none, they reach twice as far with each, until the next event: a switch
+/// may come closer and closer to its breakpoint for ever.
+const OVERDUE: u32 = 3;
 /// Steps between estimates of the decay rate.
 const DECAY_INTERVAL: u64 = 5;
 /// A gradient this far below its largest norm so far is rounding noise.
@@ -128,6 +131,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     last_attempt: (f64, bool),
     /// Its error, relative to the tolerance.
     last_error: f64,
+    /// Steps in a row that ended where a crossing was predicted, and met none; from [`OVERDUE`] on all since the last event.
+    n_overdue: u32,
     largest_dy: f64,
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
@@ -190,6 +195,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             decay: None,
             last_attempt: (0.0, false),
             last_error: 1.0,
+            n_overdue: 0,
             largest_dy: 0.0,
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],

@@ -149,7 +149,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Evaluations so far, those of the stepper included.
-    fn evaluations(&self) -> u64 {
+    pub(super) fn evaluations(&self) -> u64 {
         self.stats.evaluations + self.stepper.work().evaluations
     }
 
@@ -290,6 +290,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         };
         self.t = t_end;
         self.last_attempt = (h, !events.is_empty());
+        self.n_overdue = 0;
         self.estimate_decay();
         if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
     }
