@@ -121,7 +121,7 @@ struct Stretch {
     t: f64,
     /// Stable explicit steps that would have gone as far.
     n_explicit: f64,
-    /// Evaluations and solves that it had taken before.
+    /// Evaluations and solves of the run before it did.
     n_before: u64,
 }
 
