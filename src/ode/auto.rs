@@ -114,7 +114,7 @@ pub struct Auto {
     n_switches: u64,
 }
 
-/// What the method for stiff stretches has done since it took over last.
+/// What the method for stiff stretches has done since it took over last, or since the last stride.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stretch {
     /// Time until which it has been counted.
@@ -180,6 +180,10 @@ impl Auto {
         outlook.n_evaluations + self.stiff.stepper::<F>().work().solves
     }
 
+    fn begin_stretch<F: PiecewiseField>(&mut self, outlook: &Outlook) {
+        self.stretch = Stretch { t: outlook.t, n_explicit: 0.0, n_before: self.spent::<F>(outlook) };
+    }
+
     /// Learns from a step of the low-order pair what part of the other's step it can make.
     fn learn(&mut self, h: f64, error: f64) {
         let exponent = f64::from(self.low.tableau().error_exponent);
@@ -220,7 +224,7 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
 
     fn choose(&mut self, outlook: &Outlook) {
         self.stiff.stepper_mut::<F>().choose(outlook);
-        if self.active == Active::Low {
+        if self.active == Active::Low && outlook.last_attempt > 0.0 {
             self.learn(outlook.last_attempt, outlook.last_error);
         }
         let policy = self.stiff.policy();
@@ -228,6 +232,11 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         let wanted = outlook.h_tolerance.min(outlook.h_crossing);
         if self.active == Active::Stiff {
             let Some(decay) = decay else { return };
+            if outlook.last_attempt == 0.0 {
+                // A stride says nothing about this method, and is not its work.
+                self.begin_stretch::<F>(outlook);
+                return;
+            }
             self.stretch.n_explicit += (outlook.t - self.stretch.t) * decay / self.stable;
             self.stretch.t = outlook.t;
             let in_vain = policy.fears_events && outlook.was_cut;
@@ -252,7 +261,7 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
             .max(0);
             if self.score >= self.patience {
                 self.switch(Active::Stiff);
-                self.stretch = Stretch { t: outlook.t, n_explicit: 0.0, n_before: self.spent::<F>(outlook) };
+                self.begin_stretch::<F>(outlook);
                 return;
             }
         }

@@ -52,7 +52,9 @@ pub trait Snapshot {
 
 /// Calls `run` with an observer that hands on to `observer`, which works on another thread; returns when both are done.
 ///
-/// When `observer` asks to stop, the run gets to know of it a few steps later, and `observer` is told of those as well.
+/// When `observer` asks to stop, the run gets to know of it a few steps later, and `observer` is told of those as well. What an observer
+/// answers about the run would come too late: dense output and the states inside strides are always made, and
+/// [`longest_stride`](Observer::longest_stride) is not asked.
 /// `dim` is the length of the state.
 pub fn deferred<F, O, R>(dim: usize, observer: &mut O, run: impl FnOnce(&mut dyn Observer<F>) -> R) -> R
 where

@@ -60,7 +60,7 @@ pub struct Outlook {
     pub h_crossing: f64,
     /// Estimate of the largest decay rate, if there is one.
     pub decay: Option<f64>,
-    /// Length of the last attempt that was accepted, before an event cut it short; 0 before the first.
+    /// Length of the last attempt that was accepted, before an event cut it short; 0 before the first and after a stride.
     pub last_attempt: f64,
     /// Its error, relative to the tolerance.
     pub last_error: f64,

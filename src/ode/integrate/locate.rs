@@ -1,7 +1,7 @@
 //! Locate: what cuts an accepted step short, an event or a stop rule, and at which part of the step.
 
 use super::branches::narrow_margin;
-use super::{Cut, Integration, RETAKE_SLACK, SIMULTANEOUS, X_TOL};
+use super::{Cut, Integration, MOST_RETAKES, RETAKE_SLACK, SIMULTANEOUS, X_TOL};
 use crate::ode::event::{Found, Located};
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
@@ -37,29 +37,34 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Finds what cuts the step short, and tells the length of the step, which is shorter where it was taken anew. Afterwards the field's
     /// last evaluation is at the cut (or the end of the step), in the old mode, and `y_cut`, `dy_cut` hold that point.
     pub(super) fn locate(&mut self, mut h: f64) -> ControlFlow<StopReason, (f64, Cut)> {
-        let mut found = self.search(h)?;
         // Where the field is stiff, the dense output is off by more than its end, and with it what the field decides at an event: slides would end
         // and begin again.
         let is_taken_anew = self.options.retake || (self.stepper.is_for_stiff() && self.options.fixed_step.is_none());
-        let is_inside = |found: &Found| (RETAKE_SLACK..1.0 - 2.0 * RETAKE_SLACK).contains(&found.x);
-        if is_taken_anew && let Some(first) = found.take_if(|found| is_inside(found)) {
-            h = match self.retake(h * first.x * (1.0 + RETAKE_SLACK)) {
+        let mut n_retakes = if is_taken_anew { MOST_RETAKES } else { 0 };
+        loop {
+            let found = self.search(h)?;
+            let x_end = found.as_ref().map_or(1.0, |f| f.x);
+            let rule = self.earliest_rule(x_end)?;
+            let x_cut = rule.map_or(x_end, |(x, _)| x);
+            if n_retakes == 0 || !(RETAKE_SLACK..1.0 - 2.0 * RETAKE_SLACK).contains(&x_cut) {
+                self.report_near_misses(h, x_end);
+                let event = found.map_or(Cut::Nothing, Cut::Event);
+                return ControlFlow::Continue((h, rule.map_or(event, |(x, name)| Cut::Rule { x, name })));
+            }
+            self.scratch.spare = found.unwrap_or_default();
+            n_retakes -= 1;
+            h = match self.retake(h * x_cut * (1.0 + RETAKE_SLACK)) {
                 Ok(shorter) => shorter,
                 // Newton's iteration may fail where it did not for the whole step, which then has to do.
-                Err(_) => match self.retake(h) {
-                    Ok(whole) => whole,
-                    Err(error) => return ControlFlow::Break(StopReason::NonFinite { what: error.what }),
-                },
+                Err(_) => {
+                    n_retakes = 0;
+                    match self.retake(h) {
+                        Ok(whole) => whole,
+                        Err(error) => return ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+                    }
+                }
             };
-            self.scratch.spare = first;
-            found = self.search(h)?;
         }
-        let x_end = found.as_ref().map_or(1.0, |f| f.x);
-        self.report_near_misses(h, x_end);
-        if let Some((x, name)) = self.earliest_rule(x_end)? {
-            return ControlFlow::Continue((h, Cut::Rule { x, name }));
-        }
-        ControlFlow::Continue((h, found.map_or(Cut::Nothing, Cut::Event)))
     }
 
     /// The earliest event of the step; closest approaches without one are left in the scratch.

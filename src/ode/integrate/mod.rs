@@ -53,6 +53,8 @@ const BRANCH_MARGIN: (f64, f64) = (1e-5, 1e3);
 const WRONG_SIDE: f64 = 1e-9;
 /// A step taken anew ends this part of it behind the event: there the interpolant joins the method's own end to second order.
 const RETAKE_SLACK: f64 = 1e-3;
+/// A step taken anew may meet something earlier than what it was shortened for, and is shortened again so often.
+const MOST_RETAKES: u32 = 3;
 
 /// What to integrate to, and how closely.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +68,8 @@ pub struct Options {
     /// Steps of this length without error control (cut short at events), for measuring orders.
     pub fixed_step: Option<f64>,
     /// Takes a step that an event cuts short once more, ending just behind the event. The state at the event then has the accuracy of
-    /// the method and not that of its interpolant over the longer step; each event costs one more attempt.
+    /// the method and not that of its interpolant over the longer step; each event costs one more attempt. Methods for stiff flows do so in any case,
+    /// but for steps of fixed length.
     pub retake: bool,
     /// Takes strides, steps that hold many events, where the field allows it and they pay; with `fixed_step` wherever it allows it.
     pub strides: bool,

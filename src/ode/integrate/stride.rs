@@ -63,6 +63,13 @@ struct Departure {
     start: End,
 }
 
+/// What happens at the end of a stride.
+struct Landing {
+    changes: Vec<Change>,
+    /// Slides that have lost their attraction.
+    lost: Vec<Contact>,
+}
+
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Strides are never tried where they are not asked for, or the field cannot be cut.
     pub(super) fn begin_pace(&mut self) {
@@ -95,7 +102,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 Ok(stride) => {
                     let factor = (SAFETY * (stride.error / ACCEPTED).max(1e-12).powf(-1.0 / EXPONENT)).clamp(0.25, 2.0);
                     if (stride.error <= ACCEPTED || fixed)
-                        && let Some((at_end, departure)) = self.land(&stride, h)?
+                        && let Some((at_end, departure)) = self.land(&stride)?
                     {
                         self.pace.h = Some(h * factor);
                         let n_changes: usize = stride.instants.iter().map(|i| i.changes.len()).sum();
@@ -145,7 +152,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// How many evaluations a unit of time costs in ordinary steps, if there have been any of late.
     fn density(&self) -> Option<f64> {
         let (t, evaluations, steps) = self.pace.since;
-        (self.stats.steps > steps).then(|| (self.evaluations() - evaluations) as f64 / (self.t - t))
+        let has_moved = self.stats.steps > steps && self.t > t;
+        has_moved.then(|| (self.evaluations() - evaluations) as f64 / (self.t - t))
     }
 
     /// Evaluations so far, those of the stepper included.
@@ -165,9 +173,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Moves to the end of a stride: slides exactly onto their breakpoints, and switches found beyond a boundary onto it and decided anew.
-    /// Returns what changes there and where the run comes from, `None` when no consistent state is found, or a stop rule is met before; the
+    /// Returns what happens there and where the run comes from, `None` when no consistent state is found, or a stop rule is met before; the
     /// run is where it was then.
-    fn land(&mut self, stride: &Stride, h: f64) -> ControlFlow<StopReason, Option<(Vec<Change>, Departure)>> {
+    fn land(&mut self, stride: &Stride) -> ControlFlow<StopReason, Option<(Landing, Departure)>> {
         let departure = Departure {
             y: std::mem::replace(&mut self.y, stride.y.clone()),
             dy: self.dy.clone(),
@@ -204,14 +212,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         };
         let rates = &self.work.rates;
         let changes = changes((&stride.mode, rates), (&self.mode, rates), on_surface.iter().copied(), &[]);
-        for contact in lost {
-            let kind = BranchKind::LostAttraction;
-            self.observer.branch_point(&BranchPoint { t: self.t + h, contact, kind, margin: 0.0 });
-        }
         self.fresh = on_surface;
         let mode = &self.mode;
         self.fresh.retain(|c| !mode.slides(c.switch));
-        ControlFlow::Continue(Some((changes, departure)))
+        ControlFlow::Continue(Some((Landing { changes, lost }, departure)))
     }
 
     /// Free switches beyond a boundary by more than rounding, those known to rest on it apart.
@@ -231,7 +235,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     fn commit_stride(
         &mut self,
         stride: Stride,
-        at_end: Vec<Change>,
+        Landing { changes: at_end, lost }: Landing,
         departure: &Departure,
         h: f64,
     ) -> ControlFlow<StopReason> {
@@ -257,10 +261,17 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 events.push(StrideEvent { t, event: Event { changes }, dissipated });
             }
         }
+        for contact in lost {
+            let kind = BranchKind::LostAttraction;
+            self.observer.branch_point(&BranchPoint { t: t_end, contact, kind, margin: 0.0 });
+        }
         instants.retain(|instant| !instant.changes.is_empty());
         if !at_end.is_empty() {
             events.push(StrideEvent { t: t_end, event: Event { changes: at_end }, dissipated });
         }
+        self.t = t_end;
+        self.last_attempt = (0.0, !events.is_empty());
+        self.n_overdue = 0;
         self.stats.strides += 1;
         self.stepper.reset();
         let mut stats: Stats = self.stats.with(self.stepper.work());
@@ -288,9 +299,6 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let end = Point { t: t_end, y, dy, mode, field: &**field, stats: &stats };
             self.observer.stride(&StrideView { events: &events, dissipated, t_start, end })
         };
-        self.t = t_end;
-        self.last_attempt = (h, !events.is_empty());
-        self.n_overdue = 0;
         self.estimate_decay();
         if told.is_break() { ControlFlow::Break(StopReason::Interrupted) } else { ControlFlow::Continue(()) }
     }
