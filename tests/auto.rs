@@ -45,12 +45,16 @@ fn scenario(text: &str) -> Scenario {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// An embedded scenario with other options of the flow.
-fn embedded(name: &str, options: &str) -> Scenario {
-    let source = gradflow::scenario::open(name).expect("it is embedded").0;
-    let (start, rest) = source.text().split_once("flow: (until: ").expect("it says how long to run");
-    let (_, end) = rest.split_once("),\n").expect("flow ends its line");
-    scenario(&format!("{start}flow: ({options}), ntk: (track: false),\n{end}"))
+/// An embedded scenario with other options of the flow, and without the spectrum.
+fn embedded(name: &str, until: &str, method: &str, (rtol, atol): (f64, f64)) -> Scenario {
+    let overrides = [
+        format!("flow.until={until}"),
+        format!("flow.method={method}"),
+        format!("flow.rtol={rtol}"),
+        format!("flow.atol={atol}"),
+        "ntk.track=false".to_owned(),
+    ];
+    Scenario::load(name, &overrides).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Gradients and what costs about as much: a solve is a Jacobian–vector and a vector–Jacobian product.
@@ -88,12 +92,11 @@ fn happenings(scenario: &Scenario) -> (BTreeMap<(String, Place), usize>, Simulat
 #[test]
 fn methods_for_stiff_flows_meet_the_events_of_the_flow_at_loose_tolerances() {
     for name in ["stiff", "conv"] {
-        let (exact, reference) = happenings(&embedded(name, "until: [Time(50)], method: Tsit5, rtol: 1e-9"));
+        let (exact, reference) = happenings(&embedded(name, "[Time(50)]", "Tsit5", (1e-9, 1e-10)));
         for (method, rtol) in
             [("Esdirk54", 1e-4), ("Auto", 1e-4), ("Rkc2", 1e-5), ("Rock4", 1e-5), ("DiffsolEsdirk34", 1e-5)]
         {
-            let options = format!("until: [Time(50)], method: {method}, rtol: {rtol}, atol: 1e-8");
-            let (found, run) = happenings(&embedded(name, &options));
+            let (found, run) = happenings(&embedded(name, "[Time(50)]", method, (rtol, 1e-8)));
             let what = format!("{name}, {method}");
             let error = common::relative_distance(&run.outcome.y, &reference.outcome.y, 1.0);
             assert!(error < 10.0 * rtol, "{what}: {error:e}");
@@ -109,8 +112,7 @@ fn methods_for_stiff_flows_meet_the_events_of_the_flow_at_loose_tolerances() {
 #[test]
 fn a_gradient_norm_is_met_where_the_flow_meets_it() {
     let met = |method: &str, rtol: f64| {
-        let options = format!("until: [GradientNorm(2e-2), Time(400)], method: {method}, rtol: {rtol}, atol: 1e-9");
-        happenings(&embedded("stiff", &options)).1.outcome.t
+        happenings(&embedded("stiff", "[GradientNorm(2e-2), Time(400)]", method, (rtol, 1e-9))).1.outcome.t
     };
     let exact = met("Tsit5", 1e-8);
     for (method, rtol) in [("Esdirk54", 1e-4), ("Auto", 1e-4), ("Rkc2", 1e-6)] {
@@ -150,11 +152,11 @@ fn switches_just_let_go_are_watched_at_any_tolerance() {
     // Where a slide ends with hardly any rate, the value at which the next step starts is rounding, and so is its sign: a switch that turned
     // around in that step was not looked at when another one ended it, and these runs stopped at an event that was missed.
     for (name, tolerances) in
-        [("conv", &["1e-3", "1e-4"][..]), ("unet", &["1e-4", "1e-5", "3e-6", "1e-6"]), ("stiff", &["1e-2", "1e-3"])]
+        [("conv", &[1e-3, 1e-4][..]), ("unet", &[1e-4, 1e-5, 3e-6, 1e-6]), ("stiff", &[1e-2, 1e-3])]
     {
-        for tolerance in tolerances {
-            for atol in ["1e-7", "1e-8"] {
-                happenings(&embedded(name, &format!("until: [Time(50)], rtol: {tolerance}, atol: {atol}")));
+        for &rtol in tolerances {
+            for atol in [1e-7, 1e-8] {
+                happenings(&embedded(name, "[Time(50)]", "Auto", (rtol, atol)));
             }
         }
     }
@@ -217,8 +219,7 @@ fn wide(method: &str) -> Run {
         "(seed: 3, data: Ball(samples: 101, inputs: 10, outputs: 10), network: Dense(hidden: [30]),
           activation: Tanh, flow: (until: [Time(5)], method: {method}, rtol: 1e-4), ntk: (track: false))"
     );
-    let scenario = Scenario::from_source(Source::new("wide.ron", text), &Folder::Disk(PathBuf::new()), &[])
-        .unwrap_or_else(|error| panic!("{error}"));
+    let scenario = scenario(&text);
     let run = simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false);
     assert!(run.outcome.reason.is_completion(), "{method}: {}", run.outcome.reason);
     Run { theta: run.outcome.y, events: Vec::new(), stats: run.outcome.stats }

@@ -110,7 +110,7 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
         Ok(())
     }
 
-    /// Whether the dense output may be off by more than the end is, where the field is stiff; steps are then taken anew at events.
+    /// Whether the dense output may be off by more than the end is, where the field is stiff; steps are then taken anew where events or stop rules end them.
     fn is_for_stiff(&self) -> bool {
         false
     }

@@ -52,8 +52,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Makes attempts until one is accepted; returns its length.
     pub(super) fn attempt(&mut self) -> ControlFlow<StopReason, f64> {
         let remaining = self.options.t_end - self.t;
-        let patience = 2.0_f64.powi((self.n_overdue + 1).saturating_sub(OVERDUE).min(1000) as i32);
-        let h_crossing = PREDICTION_REACH * patience * self.next_crossing();
+        let n_doublings = (self.n_overdue + 1).saturating_sub(OVERDUE).min(1000);
+        let h_crossing = PREDICTION_REACH * 2.0_f64.powi(n_doublings as i32) * self.next_crossing();
         let (last_attempt, was_cut) = self.last_attempt;
         let h_tolerance = self.controller.h();
         let (decay, last_error) = (self.decay, self.last_error);
