@@ -175,8 +175,7 @@ impl CutField for CutNetwork {
     fn field(&mut self, node: usize, seeds: &[f64], out: &mut [f64]) -> Result<(), NonFinite> {
         self.send_back(node, seeds, true);
         let Node { forward, output_seed, .. } = &self.nodes[node];
-        self.batch.gradient(forward, output_seed, &self.backward, out);
-        out.iter_mut().for_each(|d| *d = -*d);
+        self.batch.gradient_times(-1.0, forward, output_seed, &self.backward, out);
         if all_finite(out) { Ok(()) } else { Err(NonFinite { what: "the gradient".into() }) }
     }
 

@@ -6,6 +6,7 @@
 
 use super::cut::CutNetwork;
 use super::gram::GramAhead;
+use super::largest::Largest;
 use super::linearise::LowRank;
 use super::sliding::{SlideSystem, TangentBuffers};
 use super::switches::Switches;
@@ -13,7 +14,7 @@ use crate::data::{Data, MergedData};
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Bends, Forward, Held, Network, Place, SecondOrder};
 use crate::ode::{Contact, CutField, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin, Snapshot};
-use crate::vector::{all_finite, max_abs, norm, vectorised};
+use crate::vector::{all_finite, max_abs, norm};
 use std::sync::Arc;
 
 /// Power iterations on the first call for a decay rate, and on later (warm) ones.
@@ -48,8 +49,8 @@ pub struct FlowField {
     largest_target: f64,
     /// Size of the terms whose differences the residuals are.
     largest_term: f64,
-    layer_scale: Vec<f64>,
-    layer_mu: Vec<f64>,
+    largest_z: Largest,
+    largest_mu: Largest,
     power: PowerIteration,
     low_rank: LowRank,
     cut: Option<Box<CutNetwork>>,
@@ -123,8 +124,8 @@ impl FlowField {
             largest_target: max_abs(&data.y),
             largest_term: 0.0,
             loss,
-            layer_scale: vec![0.0; n_hidden],
-            layer_mu: vec![0.0; n_hidden],
+            largest_z: Largest::new(n_hidden),
+            largest_mu: Largest::new(n_hidden),
             power: PowerIteration::default(),
             low_rank: LowRank::default(),
             cut: None,
@@ -290,13 +291,9 @@ impl FlowField {
     /// The last part: the field from the backward pass.
     fn finish_eval(&mut self, dy: &mut [f64]) -> Result<(), NonFinite> {
         let batch = &*self.batch;
-        batch.gradient(&self.forward, &self.residual_seed, &self.backward, dy);
-        dy.iter_mut().for_each(|d| *d = -*d);
-        for layer in 1..=batch.network().n_hidden() {
-            let range = batch.layer_range(layer);
-            let (z, mu) = (&self.forward.z[range.clone()], &self.backward.mu[range]);
-            (self.layer_scale[layer - 1], self.layer_mu[layer - 1]) = vectorised!((max_abs(z), max_abs(mu)));
-        }
+        batch.gradient_times(-1.0, &self.forward, &self.residual_seed, &self.backward, dy);
+        self.largest_z.forget();
+        self.largest_mu.forget();
         if !all_finite(&self.forward.f) {
             return Err(NonFinite { what: "the network output".into() });
         }
@@ -309,6 +306,16 @@ impl FlowField {
     /// *(last)* ∂L/∂a of a switch: the sum over its members.
     fn mu(&self, switch: usize) -> f64 {
         self.switches.members(switch).iter().map(|&j| self.backward.mu[j]).sum()
+    }
+
+    /// *(last)* max |z| over a hidden layer (from 1).
+    fn largest_z(&self, layer: usize) -> f64 {
+        self.largest_z.of(layer, &self.forward.z[self.batch.layer_range(layer)])
+    }
+
+    /// *(last)* max |μ| over a hidden layer (from 1).
+    fn largest_mu(&self, layer: usize) -> f64 {
+        self.largest_mu.of(layer, &self.backward.mu[self.batch.layer_range(layer)])
     }
 
     fn layer_of(&self, switch: usize) -> usize {
@@ -353,8 +360,8 @@ impl Snapshot for FlowField {
         kept.backward.mu.clone_from(&self.backward.mu);
         kept.residual_seed.clone_from(&self.residual_seed);
         kept.delta.clone_from(&self.delta);
-        kept.layer_scale.clone_from(&self.layer_scale);
-        kept.layer_mu.clone_from(&self.layer_mu);
+        kept.largest_z.forget();
+        kept.largest_mu.forget();
         kept.largest_term = self.largest_term;
         kept.values.clone_from(&self.values);
         kept.gram_ahead = None;
@@ -454,7 +461,7 @@ impl PiecewiseField for FlowField {
             let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
             let mu = self.mu(contact.switch);
             let largest_slope = low.abs().max(high.abs());
-            let scale = delta.abs() + largest_slope * (mu.abs() + MU_NOISE * self.layer_mu[layer - 1]);
+            let scale = delta.abs() + largest_slope * (mu.abs() + MU_NOISE * self.largest_mu(layer));
             out.push(SlideMargin { below: delta - low * mu, above: high * mu - delta, scale });
         }
     }
@@ -463,7 +470,7 @@ impl PiecewiseField for FlowField {
         let layer = self.layer_of(contact.switch);
         let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
         let mu = self.mu(contact.switch);
-        ((high - low) * mu, (high - low).abs() * MU_NOISE * self.layer_mu[layer - 1])
+        ((high - low) * mu, (high - low).abs() * MU_NOISE * self.largest_mu(layer))
     }
 
     fn relative_noise(&self) -> f64 {
@@ -477,11 +484,11 @@ impl PiecewiseField for FlowField {
     }
 
     fn scale(&self, switch: usize) -> f64 {
-        self.layer_scale[self.layer_of(switch) - 1]
+        self.largest_z(self.layer_of(switch))
     }
 
     fn largest_scale(&self) -> f64 {
-        self.layer_scale.iter().fold(0.0, |largest: f64, &scale| largest.max(scale))
+        (1..=self.batch.network().n_hidden()).map(|layer| self.largest_z(layer)).fold(0.0, f64::max)
     }
 
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64 {

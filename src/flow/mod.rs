@@ -3,6 +3,7 @@
 pub mod cut;
 pub mod field;
 pub mod gram;
+mod largest;
 pub mod linearise;
 pub mod sliding;
 pub mod switches;

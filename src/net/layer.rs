@@ -147,6 +147,11 @@ impl Layer {
 
     /// The gradient by W and b (in this order, [`n_parameters`](Self::n_parameters) values) of what has derivative `seed` by the outputs.
     pub fn gradient(&self, features: &[f64], seed: &[f64], out: &mut [f64]) {
+        self.gradient_times(1.0, features, seed, out);
+    }
+
+    /// That gradient times a factor.
+    pub fn gradient_times(&self, factor: f64, features: &[f64], seed: &[f64], out: &mut [f64]) {
         let (weights, bias) = out.split_at_mut(self.weights.len());
         let size = self.group_out() * self.n_in;
         for group in 0..self.n_groups {
@@ -162,14 +167,14 @@ impl Layer {
                 Accum::Replace,
                 self.rows(seed, group, self.group_out()),
                 features.transpose(),
-                1.0,
+                factor,
                 Par::Seq,
             );
         }
         if !bias.is_empty() {
             bias.fill(0.0);
             let parts = seed.chunks_exact(bias.len());
-            vectorised!(parts.for_each(|part| bias.iter_mut().zip(part).for_each(|(b, s)| *b += s)));
+            vectorised!(parts.for_each(|part| bias.iter_mut().zip(part).for_each(|(b, s)| *b += factor * s)));
         }
     }
 

@@ -481,13 +481,25 @@ impl Batch {
 
     /// The gradient whose seeds a backward pass has left in `seeds`, the second half of [`backward`](Self::backward).
     pub fn gradient(&self, forward: &Forward, output_seed: &[f64], seeds: &Backward, grad: &mut [f64]) {
+        self.gradient_times(1.0, forward, output_seed, seeds, grad);
+    }
+
+    /// That gradient times a factor.
+    pub fn gradient_times(
+        &self,
+        factor: f64,
+        forward: &Forward,
+        output_seed: &[f64],
+        seeds: &Backward,
+        grad: &mut [f64],
+    ) {
         for (l, layer) in self.network.layers().iter().enumerate() {
             let start = layer.weights.start;
             let own = &mut grad[start..start + layer.n_parameters()];
-            layer.gradient(self.features(forward, l), self.layer_seed(seeds, output_seed, l), own);
+            layer.gradient_times(factor, self.features(forward, l), self.layer_seed(seeds, output_seed, l), own);
             if let Some(at) = layer.slope {
                 let range = self.layer_range(l + 1);
-                grad[at] = dot(&seeds.mu[range.clone()], &forward.by_learned[range]);
+                grad[at] = factor * dot(&seeds.mu[range.clone()], &forward.by_learned[range]);
             }
         }
     }
