@@ -464,6 +464,26 @@ impl Check {
         }
         field.eval(theta, &mode, &mut dy).expect("finite");
         self.close("θ̇ of a slide", &dy, want.as_slice(), gradient.amax().max(1e-12));
+
+        // The least-norm step from there onto these surfaces and another one.
+        let free: Vec<usize> = (0..z.len()).filter(|&switch| !mode.slides(switch)).collect();
+        if free.is_empty() {
+            return true;
+        }
+        let switch = free[rng.random_range(0..free.len())];
+        let hit = Contact { switch, breakpoint: mode.pieces()[switch].saturating_sub(1) };
+        let contacts: Vec<Contact> = mode.sliding().iter().copied().chain([hit]).collect();
+        let normals = DMatrix::from_fn(k + 1, p, |r, c| twin.z[&places[contacts[r].switch]].1[c]);
+        let gamma = &normals * normals.transpose();
+        let singular_values = gamma.clone().singular_values();
+        if singular_values.max() <= 1e4 * singular_values.min() {
+            let offsets = DVector::from_fn(k + 1, |e, _| z[contacts[e].switch] - breakpoint(&contacts[e]));
+            let want = -normals.transpose() * gamma.lu().solve(&offsets).expect("Γ is regular");
+            let mut projected = theta.to_vec();
+            field.project_last(&mut projected, &mode, &[hit]).expect("finite");
+            let step: Vec<f64> = projected.iter().zip(theta).map(|(a, b)| a - b).collect();
+            self.close("step onto a slide and a hit", &step, want.as_slice(), 1e-2);
+        }
         true
     }
 

@@ -300,6 +300,9 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
         let size = (gram_want.amax() * scale).max(1e-12);
         close(&format!("{what}: dF/dt = −G_s r"), &moved_outputs, by_gram.as_slice(), size);
     }
+    for n_hits in 0..=2 {
+        check_last_projection(what, case, &mut field, theta, mode, &held, &v, n_hits);
+    }
     if k > 0 {
         check_projections(what, case, &mut field, theta, mode, &held, &v, &gamma);
     }
@@ -334,6 +337,49 @@ fn naive_mu(case: &Case, field: &FlowField, theta: &[f64], mode: &Mode, delta: &
         above = seeds;
     }
     mode.sliding().iter().map(|c| mu_of[c.switch]).collect()
+}
+
+/// Free switches at breakpoints that bound their pieces, by increasing switch.
+fn free_contacts(mode: &Mode, n_breakpoints: usize) -> impl Iterator<Item = Contact> + '_ {
+    let free = (0..mode.pieces().len()).filter(move |&switch| n_breakpoints > 0 && !mode.slides(switch));
+    free.map(|switch| Contact { switch, breakpoint: mode.pieces()[switch].saturating_sub(1) })
+}
+
+/// From the last evaluation onto the surfaces of the sliding units and of some that have just been reached: the least-norm step.
+#[expect(clippy::too_many_arguments, reason = "everything the caller has computed naively")]
+fn check_last_projection(
+    what: &str,
+    case: &Case,
+    field: &mut FlowField,
+    theta: &[f64],
+    mode: &Mode,
+    held: &Twin,
+    v: &DMatrix<f64>,
+    n_hits: usize,
+) {
+    let breakpoints = case.network.activation().breakpoints();
+    let hits: Vec<Contact> = free_contacts(mode, breakpoints.len()).step_by(3).take(n_hits).collect();
+    let gradients: Vec<DVector<f64>> = v.row_iter().map(|row| row.transpose()).collect();
+    let normals: Vec<DVector<f64>> =
+        gradients.into_iter().chain(hits.iter().map(|c| held.z_gradient[c.switch].clone())).collect();
+    let all = rows_matrix(&normals, theta.len());
+    if hits.len() < n_hits || normals.is_empty() {
+        return;
+    }
+    let gamma = &all * all.transpose();
+    let singular_values = gamma.clone().svd(false, false).singular_values;
+    if singular_values.max() > 1e4 * singular_values.min() {
+        return;
+    }
+    let offset = |c: &Contact| held.z[c.switch] - breakpoints[usize::from(c.breakpoint)];
+    let offsets = DVector::from_iterator(normals.len(), mode.sliding().iter().chain(&hits).map(offset));
+    let step = -all.transpose() * gamma.lu().solve(&offsets).unwrap_or_default();
+    let mut dy = vec![0.0; theta.len()];
+    field.eval(theta, mode, &mut dy).expect("finite");
+    let mut projected = theta.to_vec();
+    field.project_last(&mut projected, mode, &hits).expect("finite");
+    let got: Vec<f64> = projected.iter().zip(theta).map(|(a, b)| a - b).collect();
+    close(&format!("{what}: project_last, {n_hits} hits"), &got, step.as_slice(), 1e-2);
 }
 
 /// The projector on the tangent, the projection onto the surfaces, and the low-rank linearisation.
@@ -400,6 +446,60 @@ fn sliding_passes_equal_the_naive_projection_in_random_modes() {
             }
         }
     }
+}
+
+/// A first guess at what a switch does that reaches its breakpoint, against the field on the other side, where the guess is exact.
+#[test]
+fn what_is_pushed_back_is_foreseen_where_nothing_slides_above() {
+    let (mut n_back, mut n_through) = (0, 0);
+    for seed in 0..40 {
+        let case = Case::random(&[3, 6, 5, 2], true, Activation::leaky_relu(0.1), 6, seed);
+        let mut field = FlowField::new(case.network.clone(), &case.data);
+        let batch = field.batch().clone();
+        let mut mode = field.mode_from_values(&case.theta0);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for _ in 0..5 {
+            mode.hold(Contact { switch: rng.random_range(0..batch.n_switches()), breakpoint: 0 });
+        }
+        let place = |switch: usize| (batch.locate(switch).0, batch.locate(switch).2);
+        let is_exact = |hit: &Contact| {
+            let (layer, sample) = place(hit.switch);
+            mode.sliding().iter().all(|c| place(c.switch).1 != sample || place(c.switch).0 <= layer)
+        };
+        for hit in free_contacts(&mode, 1).filter(is_exact) {
+            let hit = Contact { breakpoint: 0, ..hit };
+            let (mut theta, mut dy) = (case.theta0.clone(), vec![0.0; case.theta0.len()]);
+            for _ in 0..8 {
+                field.eval(&theta, &mode, &mut dy).expect("finite");
+                field.project_last(&mut theta, &mode, &[hit]).expect("finite");
+            }
+            if field.values()[hit.switch].abs() > 1e-12 {
+                continue;
+            }
+            let mut rates = vec![0.0; batch.n_switches()];
+            field.rates(&dy, &mut rates);
+            let rate = rates[hit.switch];
+            let side = mode.side(hit).expect("free");
+            if side.sign() * rate > -1e-9 {
+                continue;
+            }
+            let foreseen = field.is_pushed_back(hit, rate);
+            let mut other = mode.clone();
+            other.place(hit, side.opposite());
+            field.eval(&theta, &other, &mut dy).expect("finite");
+            field.rates(&dy, &mut rates);
+            if rates[hit.switch].abs() > 1e-6 * rate.abs() {
+                assert_eq!(
+                    foreseen,
+                    rate * rates[hit.switch] < 0.0,
+                    "seed {seed}, {hit:?}: {rate} {}",
+                    rates[hit.switch]
+                );
+                *(if foreseen { &mut n_back } else { &mut n_through }) += 1;
+            }
+        }
+    }
+    assert!(n_back > 100 && n_through > 100, "{n_back} pushed back, {n_through} not");
 }
 
 /// Two layers sliding on one sample multiply their slopes; rejection over random targets finds modes with admissible ones.

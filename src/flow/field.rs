@@ -23,6 +23,9 @@ const POWER_ITERATIONS: (usize, usize) = (20, 1);
 /// Size of rounding noise in μ relative to the largest μ of the layer, for deciding when a margin is zero.
 const MU_NOISE: f64 = 1e-3;
 
+/// What is not finite when a projection is not.
+const PROJECTION: &str = "the projection onto the sliding surfaces";
+
 /// The gradient flow of a network on data.
 #[derive(Debug, Clone)]
 pub struct FlowField {
@@ -43,6 +46,8 @@ pub struct FlowField {
     /// (switch, δ) of the sliding units.
     delta: Vec<(usize, f64)>,
     rates_held: Vec<f64>,
+    /// Distances of contacts from their breakpoints.
+    offsets: Vec<f64>,
     buffers: TangentBuffers,
     projection: (SlideSystem, Forward, Vec<Held>),
     value_scratch: [Vec<f64>; 3],
@@ -118,6 +123,7 @@ impl FlowField {
             slide: SlideSystem::default(),
             delta: Vec::new(),
             rates_held: Vec::new(),
+            offsets: Vec::new(),
             buffers: TangentBuffers::default(),
             projection: (SlideSystem::default(), Forward::default(), Vec::new()),
             value_scratch: Default::default(),
@@ -512,10 +518,33 @@ impl PiecewiseField for FlowField {
         system.solve_for_rates(offset, seeds);
         batch.backward(y, forward, zeros, seeds, backward, grad);
         if !all_finite(grad) {
-            return Err(NonFinite { what: "the projection onto the sliding surfaces".into() });
+            return Err(NonFinite { what: PROJECTION.into() });
         }
         y.iter_mut().zip(&*grad).for_each(|(y, g)| *y += g);
         Ok(())
+    }
+
+    fn project_last(&mut self, y: &mut [f64], mode: &Mode, hits: &[Contact]) -> Result<(), NonFinite> {
+        let Self { batch, switches, forward, slide, buffers, offsets, contacts, .. } = self;
+        let breakpoints = batch.network().activation().breakpoints();
+        let offset = |c: &Contact| forward.z[switches.first(c.switch)] - breakpoints[usize::from(c.breakpoint)];
+        offsets.clear();
+        offsets.extend(mode.sliding().iter().chain(hits).map(offset));
+        let is_assembled = contacts == mode.sliding() && slide.switches().len() == contacts.len();
+        if is_assembled && slide.step_onto(batch, forward, switches.firsts(hits), offsets, buffers, y) {
+            return if all_finite(y) { Ok(()) } else { Err(NonFinite { what: PROJECTION.into() }) };
+        }
+        let mut contacts: Vec<Contact> = mode.sliding().iter().chain(hits).copied().collect();
+        contacts.sort_unstable();
+        self.project(y, mode, &contacts)
+    }
+
+    fn is_pushed_back(&self, hit: Contact, rate: f64) -> bool {
+        // On its way through, the slope that the unit passes on jumps, and with it the rate by −(jump of the slope)·μ times what ∇z has off
+        // the span of the sliding ones: exactly so while nothing slides above it on its own sample.
+        let (attraction, noise) = self.attraction(hit);
+        let off_others = self.slide.square_off_others(self.switches.first(hit.switch));
+        attraction > noise && off_others.is_some_and(|square| attraction * square > rate.abs())
     }
 
     fn decay_rate(&mut self, _mode: &Mode) -> Option<f64> {

@@ -13,7 +13,8 @@ const PANEL: usize = 48;
 /// out[p, q] = ⟨∇p, ∇q⟩ for all p ≥ q of `probes`; column-major in columns of length `probes.len()`. What is above the diagonal has no
 /// meaning; [`mirror`](super::mirror()) fills it in.
 pub fn own_gram(batch: &Batch, forward: &Forward, probes: &Probes, scratch: &mut KernelScratch, out: &mut Vec<f64>) {
-    panels(batch, forward, (probes, None), scratch, out);
+    refresh(batch, forward, (probes, None), scratch);
+    panels(batch, (probes, None), scratch, out);
 }
 
 /// out[p, q] = ⟨∇p, ∇q⟩ for all probes p of `a` (rows) and q of `b` (columns); column-major, `a.len()` × `b.len()`.
@@ -25,30 +26,48 @@ pub fn cross_gram(
     scratch: &mut KernelScratch,
     out: &mut Vec<f64>,
 ) {
-    panels(batch, forward, (a, Some(b)), scratch, out);
+    refresh(batch, forward, (a, Some(b)), scratch);
+    panels(batch, (a, Some(b)), scratch, out);
 }
 
-/// The products of a set of probes with another, or with itself from the diagonal down.
-fn panels(
+/// The same after a Gram matrix of `a` itself with that forward pass and scratch, whose kernels and rows are used again.
+pub fn cross_gram_again(
     batch: &Batch,
     forward: &Forward,
-    (a, other): (&Probes, Option<&Probes>),
+    a: &Probes,
+    b: &Probes,
     scratch: &mut KernelScratch,
     out: &mut Vec<f64>,
 ) {
+    refresh_rows(batch, forward, b, &mut scratch.other_rows);
+    panels(batch, (a, Some(b)), scratch, out);
+}
+
+/// Kernels and rows for the products of `a` with `other`, or with itself.
+fn refresh(batch: &Batch, forward: &Forward, (a, other): (&Probes, Option<&Probes>), scratch: &mut KernelScratch) {
+    scratch.refresh(batch, forward, other.map_or(usize::MAX, Probes::depth).min(a.depth()));
+    refresh_rows(batch, forward, a, &mut scratch.rows);
+    if let Some(b) = other {
+        refresh_rows(batch, forward, b, &mut scratch.other_rows);
+    }
+}
+
+/// The gradients of probes by layers that are not plain, layer by layer.
+fn refresh_rows(batch: &Batch, forward: &Forward, probes: &Probes, rows: &mut Vec<Vec<f64>>) {
+    let layers = batch.network().layers();
+    rows.resize_with(layers.len(), Vec::new);
+    for (l, rows) in rows.iter_mut().enumerate().filter(|(l, _)| !layers[*l].is_plain()) {
+        probes.rows(batch, forward, l, rows);
+    }
+}
+
+/// The products of a set of probes with another, or with itself from the diagonal down, once kernels and rows are there.
+fn panels(batch: &Batch, (a, other): (&Probes, Option<&Probes>), scratch: &mut KernelScratch, out: &mut Vec<f64>) {
     let b = other.unwrap_or(a);
     let (rows, columns, n) = (a.len(), b.len(), batch.n_samples());
     let layers = batch.network().layers();
     out.resize(rows * columns, 0.0);
-    scratch.refresh(batch, forward, a.depth().min(b.depth()));
     let KernelScratch { kernels, products, spread, rows: own_rows, other_rows, .. } = scratch;
-    other_rows.resize_with(layers.len(), Vec::new);
-    for (l, _) in layers.iter().enumerate().filter(|(_, layer)| !layer.is_plain()) {
-        a.rows(batch, forward, l, &mut own_rows[l]);
-        if other.is_some() {
-            b.rows(batch, forward, l, &mut other_rows[l]);
-        }
-    }
     for start in (0..columns).step_by(PANEL) {
         let end = (start + PANEL).min(columns);
         for (l, layer) in layers.iter().enumerate() {

@@ -18,7 +18,7 @@ pub use activation::{Activation, ActivationError, PiecewisePolynomial, Smooth};
 pub use architecture::ArchitectureError;
 pub use conserved::{Conserved, Law, NoLaw, laws, no_law};
 pub use displacement::JacobianMark;
-pub use gram::{cross_gram, own_gram};
+pub use gram::{cross_gram, cross_gram_again, own_gram};
 pub use kernel::{KernelScratch, Probes, gradient_products, gradient_rates, mirror, switch_gram};
 pub use layer::{Bias, Layer};
 pub use network::{Composer, Features, LayerPlan, Network, Place};

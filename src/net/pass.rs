@@ -83,6 +83,16 @@ pub(super) struct PullBack {
     back: Vec<f64>,
 }
 
+impl Backward {
+    /// Makes this the pass in which nothing is sent back.
+    pub fn clear(&mut self, batch: &Batch) {
+        for values in [&mut self.mu, &mut self.seed] {
+            values.clear();
+            values.resize(batch.n_switches(), 0.0);
+        }
+    }
+}
+
 impl Forward {
     /// Makes this the same pass as `other`, in the memory at hand.
     pub fn copy(&mut self, other: &Self) {

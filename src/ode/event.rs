@@ -7,7 +7,7 @@ use super::field::{NonFinite, PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode, Side};
 use super::resolve::{MARGIN_TOL, NOISE_SAFETY};
 use super::root::{Bracket, cubic_minimum, cubic_root_estimate, first_outside, shrink};
-use super::scan::{mark_near, mark_passing, marked};
+use super::scan::{mark_beyond, mark_near, mark_passing, marked};
 
 /// Rounding floor of a switching value relative to its scale.
 pub const VALUE_FLOOR: f64 = 2e-14;
@@ -64,6 +64,32 @@ pub fn visit_boundaries<F: PiecewiseField>(field: &F, mode: &Mode, switch: usize
     }
     if let Some(&at) = breakpoints.get(usize::from(piece)) {
         see(Boundary { contact: Contact { switch, breakpoint: piece }, side: Side::Below, at });
+    }
+}
+
+/// Calls `see` with every boundary of its piece that a free switch with one of these values is beyond, and with its distance, which is
+/// negative.
+pub fn visit_beyond<F: PiecewiseField>(
+    field: &F,
+    mode: &Mode,
+    values: &[f64],
+    scratch: &mut Scratch,
+    mut see: impl FnMut(Boundary, f64),
+) {
+    let mut judge = |switch: usize| {
+        visit_boundaries(field, mode, switch, |b| {
+            let distance = b.distance(values[switch]);
+            if distance < 0.0 {
+                see(b, distance);
+            }
+        });
+    };
+    match field.common_breakpoints() {
+        Some(breakpoints) => {
+            mark_beyond(breakpoints, mode.pieces(), values, &mut scratch.marks);
+            marked(&scratch.marks).for_each(judge);
+        }
+        None => (0..values.len()).for_each(&mut judge),
     }
 }
 

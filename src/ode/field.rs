@@ -118,6 +118,24 @@ pub trait PiecewiseField {
     /// When a value on the way is not finite.
     fn project(&mut self, y: &mut [f64], mode: &Mode, contacts: &[Contact]) -> Result<(), NonFinite>;
 
+    /// *(last)* [`project`](Self::project) onto the sliding contacts of `mode` and onto `hits`, free ones (increasing), of a `y` that is the
+    /// point of the last evaluation, which was in that mode.
+    ///
+    /// # Errors
+    /// When a value on the way is not finite.
+    fn project_last(&mut self, y: &mut [f64], mode: &Mode, hits: &[Contact]) -> Result<(), NonFinite> {
+        let mut contacts: Vec<Contact> = mode.sliding().iter().chain(hits).copied().collect();
+        contacts.sort_unstable();
+        self.project(y, mode, &contacts)
+    }
+
+    /// After [`project_last`](Self::project_last), whether one of its hits, which arrives at `rate`, will be pushed back from the other
+    /// side, as far as can be foreseen without an evaluation there. A first guess that spares evaluations; `false` when nothing is known.
+    fn is_pushed_back(&self, hit: Contact, rate: f64) -> bool {
+        let _ = (hit, rate);
+        false
+    }
+
     /// *(last)* Estimate of the largest decay rate of the linearised field, or `None` when unknown. Explicit methods limit their
     /// step with it. May keep a warm start between calls.
     fn decay_rate(&mut self, mode: &Mode) -> Option<f64> {

@@ -8,6 +8,7 @@
 use super::field::{NonFinite, PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode, Side};
 use super::observer::{Change, EventKind};
+use crate::vector::{max_abs, vectorised};
 
 /// A sliding margin below −this (relative to its scale) ends the slide.
 pub const MARGIN_TOL: f64 = 1e-12;
@@ -41,6 +42,8 @@ impl From<NonFinite> for ResolveError {
 pub struct Meeting {
     /// Free switches that reached a breakpoint.
     pub hits: Vec<Contact>,
+    /// Those of them that are expected to be pushed back from the other side: where the search begins with them. Any will do.
+    pub expected: Vec<Contact>,
     /// Free switches that stand on a breakpoint without having reached it now (left a moment ago, or at the start of a run).
     pub resting: Vec<Contact>,
     /// Sliding contacts whose slide ends, with the side they leave to.
@@ -116,8 +119,10 @@ pub fn resolve<F: ContactField>(
     work: &mut Workspace,
 ) -> Result<Vec<Contact>, ResolveError> {
     for &hit in &meeting.hits {
-        if let Some(side) = mode.side(hit) {
-            mode.place(hit, side.opposite());
+        match mode.side(hit) {
+            Some(_) if meeting.expected.contains(&hit) => mode.hold(hit),
+            Some(side) => mode.place(hit, side.opposite()),
+            None => {}
         }
     }
     meeting.exits.iter().for_each(|&(contact, side)| mode.place(contact, side));
@@ -131,7 +136,7 @@ pub fn resolve<F: ContactField>(
     for pivot in 0..20 * n_contacts + 100 {
         field.enter(y, mode, &mut work.dy, &mut work.rates, &mut work.margins)?;
         work.n_evaluations += 1;
-        let largest_rate = work.rates.iter().fold(field.rate_scale(), |m: f64, r| m.max(r.abs()));
+        let largest_rate = vectorised!(max_abs(&work.rates)).max(field.rate_scale());
         // Close to an equilibrium all of this is a small difference of large numbers.
         let noise = NOISE_SAFETY * field.relative_noise();
         let margin_tol = MARGIN_TOL.max(noise);

@@ -47,6 +47,20 @@ pub fn mark_near(
     });
 }
 
+/// Marks every switch that is beyond a boundary of its piece, and perhaps sliding ones.
+pub fn mark_beyond(breakpoints: &[f64], pieces: &[u16], values: &[f64], marks: &mut Vec<u8>) {
+    marks.clear();
+    marks.resize(values.len(), 0);
+    vectorised!({
+        for (k, &b) in breakpoints.iter().enumerate() {
+            for ((mark, &z), &piece) in marks.iter_mut().zip(values).zip(pieces) {
+                let is_above = usize::from(piece) > k;
+                *mark |= u8::from((is_above & (z < b)) | (!is_above & (z > b)));
+            }
+        }
+    });
+}
+
 /// Time until each switch reaches a breakpoint at its present rate, ∞ where it approaches none.
 pub fn crossing_times(breakpoints: &[f64], values: &[f64], rates: &[f64], times: &mut Vec<f64>) {
     times.clear();
@@ -88,6 +102,11 @@ mod tests {
 
         mark_near(&[0.0, 1.0], &values_0[..4], (&values_1[..4], &rates_1), (1e-9, 0.2), &mut marks);
         assert_eq!(marked(&marks).collect::<Vec<_>>(), [1, 3]);
+
+        mark_beyond(&[0.0, 1.0], &[1, 1, 1, 2, 0, 0], &[0.5, -0.1, 1.1, 0.9, 0.1, -1.0], &mut marks);
+        assert_eq!(marked(&marks).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        mark_beyond(&[0.0], &[0, 1, 1], &[0.0, 0.0, f64::NAN], &mut marks);
+        assert_eq!(marked(&marks).count(), 0);
 
         let mut times = Vec::new();
         crossing_times(&[0.0, 1.0], &[0.5, 0.5, 1.0, -1.0], &[0.1, -0.2, -0.5, -1.0], &mut times);

@@ -4,8 +4,11 @@
 //! the equivalent-control (Utkin) solution ż_e = 0 for all e, which for one unit is Filippov's. δ are seeds injected
 //! into the backward pass; V is never formed.
 
+mod border;
+
 use crate::cholesky::Cholesky;
 use crate::net::{Backward, Batch, Forward, KernelScratch, Probes, TangentScratch, gradient_products, switch_gram};
+use border::Border;
 
 /// Γ of a set of switches, factored.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +26,7 @@ pub struct SlideSystem {
     factor: Cholesky,
     solution: Vec<f64>,
     products: Vec<f64>,
+    border: Border,
 }
 
 impl SlideSystem {

@@ -2,7 +2,7 @@
 
 use super::dense::{Dense, Extent};
 use super::{CHATTER_LIMIT, Cut, Integration, Repeats, WRONG_SIDE, ZERO_LENGTH_LIMITS};
-use crate::ode::event::{Found, boundary_at, floor, visit_boundaries};
+use crate::ode::event::{Found, boundary_at, floor, visit_beyond};
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode};
 use crate::ode::observer::{BranchKind, BranchPoint, Event, Point, StepView};
@@ -79,13 +79,17 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let Self { fresh, field, mode, .. } = self;
         fresh.retain(|&c| !found.hits.contains(&c) && still_on(&**field, mode, c, field.values()));
 
-        let mut on_surface: Vec<Contact> = self.mode.sliding().iter().chain(&found.hits).copied().collect();
+        let mut hits = found.hits;
+        hits.sort_unstable();
+        let mut on_surface: Vec<Contact> = self.mode.sliding().iter().chain(&hits).copied().collect();
         on_surface.sort_unstable();
-        if let Err(error) = self.field.project(&mut self.y, &self.mode, &on_surface) {
+        if let Err(error) = self.field.project_last(&mut self.y, &self.mode, &hits) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }
-        let mut meeting = Meeting { hits: found.hits, resting: self.fresh.clone(), exits: found.exits, forced };
-        meeting.hits.retain(|c| !meeting.forced.contains(c));
+        hits.retain(|c| !forced.contains(c));
+        let is_expected = |c: &Contact| self.field.is_pushed_back(*c, before.rates[c.switch]);
+        let expected = hits.iter().copied().filter(is_expected).collect();
+        let meeting = Meeting { hits, expected, resting: self.fresh.clone(), exits: found.exits, forced };
         for lost in self.decide(&meeting)? {
             let branch = BranchPoint { t: self.t, contact: lost, kind: BranchKind::LostAttraction, margin: 0.0 };
             self.observer.branch_point(&branch);
@@ -160,19 +164,17 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// After an event no free switch may be beyond a boundary of its piece. A switch's size is also what it moves in a step: where all
     /// switches of a layer vanish together, their values there are nothing but rounding.
-    pub(super) fn check_sides(&self, h: f64, rates_before: &[f64]) -> ControlFlow<StopReason> {
+    pub(super) fn check_sides(&mut self, h: f64, rates_before: &[f64]) -> ControlFlow<StopReason> {
         let mut missed = None;
-        for (j, &value) in self.start.values.iter().enumerate() {
-            visit_boundaries(&*self.field, &self.mode, j, |b| {
-                if b.distance(value) < 0.0 {
-                    let rate = rates_before[j].abs().max(self.start.rates[j].abs());
-                    let scale = (self.field.scale(j) + b.at.abs()).max(rate * h);
-                    if b.distance(value) < -WRONG_SIDE * scale {
-                        missed = Some((b.contact, b.distance(value) / scale));
-                    }
-                }
-            });
-        }
+        let Self { field, mode, start, scratch, .. } = self;
+        visit_beyond(&**field, mode, &start.values, scratch, |b, distance| {
+            let j = b.contact.switch;
+            let rate = rates_before[j].abs().max(start.rates[j].abs());
+            let scale = (field.scale(j) + b.at.abs()).max(rate * h);
+            if distance < -WRONG_SIDE * scale {
+                missed = Some((b.contact, distance / scale));
+            }
+        });
         match missed {
             Some((contact, distance)) => ControlFlow::Break(StopReason::MissedEvent { contact, distance }),
             None => ControlFlow::Continue(()),

@@ -3,7 +3,7 @@
 use super::Integration;
 use super::branches::narrow_margin;
 use super::unfold::Told;
-use crate::ode::event::{End, floor, visit_boundaries};
+use crate::ode::event::{End, floor, visit_beyond};
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode};
 use crate::ode::observer::{BranchKind, BranchPoint, Change, Event, Point, StrideEvent, StrideView};
@@ -219,15 +219,14 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     /// Free switches beyond a boundary by more than rounding, those known to rest on it apart.
-    fn found_beyond(&self, resting: &[Contact]) -> Vec<Contact> {
+    fn found_beyond(&mut self, resting: &[Contact]) -> Vec<Contact> {
         let mut found = Vec::new();
-        for (j, &value) in self.start.values.iter().enumerate() {
-            visit_boundaries(&*self.field, &self.mode, j, |b| {
-                if b.distance(value) < -4.0 * floor(&*self.field, &b) && !resting.contains(&b.contact) {
-                    found.push(b.contact);
-                }
-            });
-        }
+        let Self { field, mode, start, scratch, .. } = self;
+        visit_beyond(&**field, mode, &start.values, scratch, |b, distance| {
+            if distance < -4.0 * floor(&**field, &b) && !resting.contains(&b.contact) {
+                found.push(b.contact);
+            }
+        });
         found
     }
 
