@@ -8,6 +8,7 @@ mod common;
 
 use common::naive::{Unit, forward, sigma};
 use common::{Case, activations, relative_distance};
+use gradflow::data::Data;
 use gradflow::flow::sliding::SlideSystem;
 use gradflow::flow::{FlowField, GramAhead};
 use gradflow::net::{
@@ -446,6 +447,50 @@ fn sliding_passes_equal_the_naive_projection_in_random_modes() {
             }
         }
     }
+}
+
+/// Where Γ bordered by the hits is singular, or there are many of them, the projection is the one that assembles all.
+#[test]
+fn hits_whose_surfaces_coincide_are_projected_on_like_any_others() {
+    // Without biases the first layer's surfaces are the same on samples that are multiples of each other.
+    let network = Network::dense(2, &[6], 1, false, Activation::leaky_relu(0.1)).expect("widths");
+    let x = [[1.0, 0.5], [2.0, 1.0], [-0.3, 0.8], [0.7, 0.35]];
+    let (x, y) = (x.map(Vec::from), [0.3, -0.2, 0.5, 0.1].map(|y| vec![y]));
+    let data = Data::from_rows(&x, &y).expect("rows");
+    let theta: Vec<f64> = (0..network.n_parameters()).map(|k| ((k * 7 + 2) % 11) as f64 / 5.0 - 1.1).collect();
+    let mut field = FlowField::new(network, &data);
+    let batch = field.batch().clone();
+    let contact = |unit: usize, sample: usize| Contact { switch: sample * 6 + unit, breakpoint: 0 };
+    let every_unit: Vec<Contact> =
+        (0..6).map(|unit| contact(unit, 0)).chain((0..3).map(|unit| contact(unit, 2))).collect();
+    let cases = [
+        ("two hits on one surface", vec![], vec![contact(1, 0), contact(1, 1)]),
+        ("a hit on the surface of a slide", vec![contact(2, 3)], vec![contact(2, 0)]),
+        ("nine hits", vec![], every_unit),
+        ("nothing", vec![], vec![]),
+    ];
+    for (what, slides, mut hits) in cases {
+        let mut mode = field.mode_from_values(&theta);
+        slides.iter().for_each(|c| mode.hold(*c));
+        hits.sort_unstable();
+        let mut dy = vec![0.0; theta.len()];
+        field.eval(&theta, &mode, &mut dy).expect("finite");
+        let [mut got, mut want] = [theta.clone(), theta.clone()];
+        field.project_last(&mut got, &mode, &hits).expect("finite");
+        field.project(&mut want, &mode, &mode.contacts_with(&hits)).expect("finite");
+        close(what, &got, &want, 1e-2);
+        field.eval(&got, &mode, &mut dy).expect("finite");
+        for c in hits.iter().chain(&slides) {
+            let z = field.values()[c.switch];
+            assert!(z.abs() < 1e-6, "{what}: {z:e} at {:?}", batch.locate(c.switch));
+        }
+    }
+}
+
+#[test]
+fn a_field_may_be_sent_and_shared() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<FlowField>();
 }
 
 /// A first guess at what a switch does that reaches its breakpoint, against the field on the other side, where the guess is exact.

@@ -410,6 +410,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn mode_from_values(&mut self, y: &[f64]) -> Mode {
+        self.largest_z.forget();
         let pieces = self.batch.read_pieces(y, &mut self.forward);
         Mode::new((0..self.switches.len()).map(|switch| pieces[self.switches.first(switch)]).collect())
     }
@@ -525,6 +526,7 @@ impl PiecewiseField for FlowField {
     }
 
     fn project_last(&mut self, y: &mut [f64], mode: &Mode, hits: &[Contact]) -> Result<(), NonFinite> {
+        debug_assert!(*y == self.theta[..], "the point of the last evaluation");
         let Self { batch, switches, forward, slide, buffers, offsets, contacts, .. } = self;
         let breakpoints = batch.network().activation().breakpoints();
         let offset = |c: &Contact| forward.z[switches.first(c.switch)] - breakpoints[usize::from(c.breakpoint)];
@@ -534,17 +536,15 @@ impl PiecewiseField for FlowField {
         if is_assembled && slide.step_onto(batch, forward, switches.firsts(hits), offsets, buffers, y) {
             return if all_finite(y) { Ok(()) } else { Err(NonFinite { what: PROJECTION.into() }) };
         }
-        let mut contacts: Vec<Contact> = mode.sliding().iter().chain(hits).copied().collect();
-        contacts.sort_unstable();
-        self.project(y, mode, &contacts)
+        self.project(y, mode, &mode.contacts_with(hits))
     }
 
     fn is_pushed_back(&self, hit: Contact, rate: f64) -> bool {
         // On its way through, the slope that the unit passes on jumps, and with it the rate by −(jump of the slope)·μ times what ∇z has off
-        // the span of the sliding ones: exactly so while nothing slides above it on its own sample.
+        // the span of the sliding ones: exactly so if nothing else happens then, and nothing slides above it on its own samples.
         let (attraction, noise) = self.attraction(hit);
-        let off_others = self.slide.square_off_others(self.switches.first(hit.switch));
-        attraction > noise && off_others.is_some_and(|square| attraction * square > rate.abs())
+        let off_sliding = self.slide.square_off_sliding(self.switches.first(hit.switch));
+        attraction > noise && off_sliding.is_some_and(|square| attraction * square > rate.abs())
     }
 
     fn decay_rate(&mut self, _mode: &Mode) -> Option<f64> {

@@ -2,33 +2,26 @@
 //! nobody does.
 
 use crate::vector::{max_abs, vectorised};
-use std::cell::Cell;
+use std::sync::OnceLock;
 
 /// max |v| over each hidden layer of values v that change from one evaluation to the next.
 #[derive(Debug, Clone)]
-pub struct Largest(Vec<Cell<f64>>);
-
-/// Not known since the values have changed.
-const UNKNOWN: f64 = f64::NAN;
+pub struct Largest(Vec<OnceLock<f64>>);
 
 impl Largest {
     /// For so many hidden layers.
     pub fn new(n_hidden: usize) -> Self {
-        Self(vec![Cell::new(UNKNOWN); n_hidden])
+        Self(vec![OnceLock::new(); n_hidden])
     }
 
     /// Says that the values have changed.
     pub fn forget(&mut self) {
-        self.0.iter_mut().for_each(|largest| largest.set(UNKNOWN));
+        self.0.fill_with(OnceLock::new);
     }
 
     /// max |v| over a hidden layer (from 1), whose `values` are those since [`forget`](Self::forget).
     pub fn of(&self, layer: usize, values: &[f64]) -> f64 {
-        let largest = &self.0[layer - 1];
-        if largest.get().is_nan() {
-            largest.set(vectorised!(max_abs(values)));
-        }
-        largest.get()
+        *self.0[layer - 1].get_or_init(|| vectorised!(max_abs(values)))
     }
 }
 

@@ -124,12 +124,10 @@ pub trait PiecewiseField {
     /// # Errors
     /// When a value on the way is not finite.
     fn project_last(&mut self, y: &mut [f64], mode: &Mode, hits: &[Contact]) -> Result<(), NonFinite> {
-        let mut contacts: Vec<Contact> = mode.sliding().iter().chain(hits).copied().collect();
-        contacts.sort_unstable();
-        self.project(y, mode, &contacts)
+        self.project(y, mode, &mode.contacts_with(hits))
     }
 
-    /// After [`project_last`](Self::project_last), whether one of its hits, which arrives at `rate`, will be pushed back from the other
+    /// *(last)* After [`project_last`](Self::project_last), whether one of its hits, which arrives at `rate`, will be pushed back from the other
     /// side, as far as can be foreseen without an evaluation there. A first guess that spares evaluations; `false` when nothing is known.
     fn is_pushed_back(&self, hit: Contact, rate: f64) -> bool {
         let _ = (hit, rate);

@@ -76,6 +76,13 @@ impl Mode {
         &self.sliding
     }
 
+    /// The sliding contacts and others, sorted.
+    pub fn contacts_with(&self, others: &[Contact]) -> Vec<Contact> {
+        let mut contacts: Vec<Contact> = self.sliding.iter().chain(others).copied().collect();
+        contacts.sort_unstable();
+        contacts
+    }
+
     /// Whether `switch` slides.
     pub fn slides(&self, switch: usize) -> bool {
         self.held[switch]

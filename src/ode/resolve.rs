@@ -42,7 +42,8 @@ impl From<NonFinite> for ResolveError {
 pub struct Meeting {
     /// Free switches that reached a breakpoint.
     pub hits: Vec<Contact>,
-    /// Those of them that are expected to be pushed back from the other side: where the search begins with them. Any will do.
+    /// Those of them that are expected to be pushed back from the other side: where the search begins with them. Any will do where
+    /// all kinks attract and no two surfaces coincide, because there is one mode only then.
     pub expected: Vec<Contact>,
     /// Free switches that stand on a breakpoint without having reached it now (left a moment ago, or at the start of a run).
     pub resting: Vec<Contact>,

@@ -7,7 +7,7 @@
 use super::{SlideSystem, TangentBuffers};
 use crate::cholesky::Cholesky;
 use crate::net::{Batch, Forward, Probes, cross_gram_again};
-use crate::vector::dot;
+use crate::vector::{all_finite, dot};
 
 /// More surfaces at once are left to an assembly of all.
 const MOST_HITS: usize = 8;
@@ -31,10 +31,17 @@ pub(super) struct Border {
     solution: Vec<f64>,
 }
 
+impl Border {
+    /// Forgets all hits.
+    pub fn clear(&mut self) {
+        self.switches.clear();
+    }
+}
+
 impl SlideSystem {
     /// Moves `y`, which is θ of the last [`assemble`](Self::assemble), onto the surfaces of its switches and of `hits` (increasing, none
     /// of them among those). `offsets` are the distances from the breakpoints, of the switches as they were given and then of the hits.
-    /// Returns `false` and does nothing where that takes an assembly of all.
+    /// Returns `false` and does nothing where that takes an assembly of all, or is not finite.
     pub fn step_onto(
         &mut self,
         batch: &Batch,
@@ -49,7 +56,7 @@ impl SlideSystem {
         self.border.switches.extend(hits);
         let m = self.border.switches.len();
         if m > MOST_HITS || self.factor.size() != k || !self.set_border(batch, y, forward) {
-            self.border.switches.clear();
+            self.border.clear();
             return false;
         }
         let Self { places, solution, factor, border, .. } = self;
@@ -67,12 +74,18 @@ impl SlideSystem {
         for (b, weight) in weights.iter().enumerate() {
             solution.iter_mut().zip(&solved[b * k..(b + 1) * k]).for_each(|(x, s)| *x -= weight * s);
         }
+        if !all_finite(solution) || !all_finite(weights) {
+            return false;
+        }
         if k > 0 {
             buffers.resize(batch, y.len());
             let TangentBuffers { grad, zeros, backward, .. } = buffers;
             backward.clear(batch);
             self.inject(batch, backward);
             batch.gradient(forward, zeros, backward, grad);
+            if !all_finite(grad) {
+                return false;
+            }
             y.iter_mut().zip(&*grad).for_each(|(y, g)| *y -= g);
         }
         let Border { gradients, solution: weights, .. } = &self.border;
@@ -82,8 +95,9 @@ impl SlideSystem {
         true
     }
 
-    /// After [`step_onto`](Self::step_onto), the square of what ∇z of one of its hits has off the span of the others' gradients.
-    pub fn square_off_others(&self, hit: usize) -> Option<f64> {
+    /// After [`step_onto`](Self::step_onto), the square of what ∇z of one of its hits has off the span of the
+    /// gradients of the sliding ones.
+    pub fn square_off_sliding(&self, hit: usize) -> Option<f64> {
         let Border { switches, schur, .. } = &self.border;
         let place = switches.iter().position(|&switch| switch == hit)?;
         Some(schur[place * (switches.len() + 1)])
@@ -111,20 +125,22 @@ impl SlideSystem {
         });
         schur.clear();
         schur.resize(m * m, 0.0);
+        let mut largest = 0.0_f64;
         let gradient = |a: usize| &gradients[a * theta.len()..(a + 1) * theta.len()];
         for b in 0..m {
             for a in b..m {
                 let own = dot(gradient(a), gradient(b));
+                largest = largest.max(own);
                 schur[b * m + a] = own - dot(&cross[a * k..(a + 1) * k], &solved[b * k..(b + 1) * k]);
-                let is_off_others = schur[b * m + a] > INSIDE * own;
-                if a == b && !is_off_others {
+                let is_off_sliding = schur[b * m + a] > INSIDE * own;
+                if a == b && !is_off_sliding {
                     return false;
                 }
             }
         }
-        schur_factor.factor_or_ridge(m, &[], |matrix, stride| {
-            (0..m).for_each(|b| matrix[b * stride + b..b * stride + m].copy_from_slice(&schur[b * m + b..(b + 1) * m]));
-        });
-        schur_factor.size() == m
+        let (room, stride) = schur_factor.room(m);
+        (0..m).for_each(|b| room[b * stride + b..b * stride + m].copy_from_slice(&schur[b * m + b..(b + 1) * m]));
+        // Hits may lie in the span of each other, too.
+        schur_factor.factor_in_place(&[]).is_ok() && schur_factor.smallest_pivot().powi(2) > INSIDE * largest
     }
 }

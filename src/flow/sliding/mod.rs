@@ -34,6 +34,7 @@ impl SlideSystem {
     pub fn assemble(&mut self, batch: &Batch, theta: &[f64], forward: &Forward, switches: impl Iterator<Item = usize>) {
         self.order(batch, switches);
         self.factor.clear();
+        self.border.clear();
         if self.switches.is_empty() {
             return;
         }
@@ -77,6 +78,7 @@ impl SlideSystem {
         self.places.clear();
         self.blocks.clear();
         self.factor.clear();
+        self.border.clear();
     }
 
     /// V·∇L for the gradient whose seeds a backward pass has left in `backward`, without that gradient, for the switches as they were

@@ -81,8 +81,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
         let mut hits = found.hits;
         hits.sort_unstable();
-        let mut on_surface: Vec<Contact> = self.mode.sliding().iter().chain(&hits).copied().collect();
-        on_surface.sort_unstable();
+        let on_surface = self.mode.contacts_with(&hits);
         if let Err(error) = self.field.project_last(&mut self.y, &self.mode, &hits) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }

@@ -187,8 +187,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut resting = stride.beyond.clone();
         let mut landed = None;
         for _ in 0..MOST_ROUNDS {
-            let mut on_surface: Vec<Contact> = self.mode.sliding().iter().chain(&resting).copied().collect();
-            on_surface.sort();
+            let on_surface = self.mode.contacts_with(&resting);
             if !on_surface.is_empty() && self.field.project(&mut self.y, &self.mode, &on_surface).is_err() {
                 break;
             }
