@@ -483,6 +483,7 @@ impl Strider {
     /// Free switches beyond a boundary at the end: active ones, and others, whose events have been missed.
     fn beyond(&mut self, cut: &mut dyn CutField, mode: &Mode) -> Result<(Vec<Contact>, Vec<usize>), GivenUp> {
         cut.stand(LATER[1], &self.end, mode, &[])?;
+        // When switches have been missed, the next guess of the nodes pulls from this one.
         cut.cut(&self.list);
         let breakpoints = cut.breakpoints();
         let (mut active, mut missed) = (Vec::new(), Vec::new());
