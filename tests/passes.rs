@@ -301,11 +301,12 @@ fn check_sliding(what: &str, case: &Case, theta: &[f64], mode: &Mode) {
         let size = (gram_want.amax() * scale).max(1e-12);
         close(&format!("{what}: dF/dt = −G_s r"), &moved_outputs, by_gram.as_slice(), size);
     }
+    let naive = Naive { what, case, theta, mode, held: &held, v: &v };
     for n_hits in 0..=2 {
-        check_last_projection(what, case, &mut field, theta, mode, &held, &v, n_hits);
+        check_last_projection(&naive, &mut field, n_hits);
     }
     if k > 0 {
-        check_projections(what, case, &mut field, theta, mode, &held, &v, &gamma);
+        check_projections(&naive, &mut field, &gamma);
     }
 }
 
@@ -340,6 +341,17 @@ fn naive_mu(case: &Case, field: &FlowField, theta: &[f64], mode: &Mode, delta: &
     mode.sliding().iter().map(|c| mu_of[c.switch]).collect()
 }
 
+/// A mode at a point, with what has been computed naively there.
+struct Naive<'a> {
+    what: &'a str,
+    case: &'a Case,
+    theta: &'a [f64],
+    mode: &'a Mode,
+    held: &'a Twin,
+    /// Gradients of the sliding switches, one a row.
+    v: &'a DMatrix<f64>,
+}
+
 /// Free switches at breakpoints that bound their pieces, by increasing switch.
 fn free_contacts(mode: &Mode, n_breakpoints: usize) -> impl Iterator<Item = Contact> + '_ {
     let free = (0..mode.pieces().len()).filter(move |&switch| n_breakpoints > 0 && !mode.slides(switch));
@@ -347,17 +359,8 @@ fn free_contacts(mode: &Mode, n_breakpoints: usize) -> impl Iterator<Item = Cont
 }
 
 /// From the last evaluation onto the surfaces of the sliding units and of some that have just been reached: the least-norm step.
-#[expect(clippy::too_many_arguments, reason = "everything the caller has computed naively")]
-fn check_last_projection(
-    what: &str,
-    case: &Case,
-    field: &mut FlowField,
-    theta: &[f64],
-    mode: &Mode,
-    held: &Twin,
-    v: &DMatrix<f64>,
-    n_hits: usize,
-) {
+fn check_last_projection(naive: &Naive, field: &mut FlowField, n_hits: usize) {
+    let Naive { what, case, theta, mode, held, v } = *naive;
     let breakpoints = case.network.activation().breakpoints();
     let hits: Vec<Contact> = free_contacts(mode, breakpoints.len()).step_by(3).take(n_hits).collect();
     let gradients: Vec<DVector<f64>> = v.row_iter().map(|row| row.transpose()).collect();
@@ -384,17 +387,8 @@ fn check_last_projection(
 }
 
 /// The projector on the tangent, the projection onto the surfaces, and the low-rank linearisation.
-#[expect(clippy::too_many_arguments, reason = "everything the caller has computed naively")]
-fn check_projections(
-    what: &str,
-    case: &Case,
-    field: &mut FlowField,
-    theta: &[f64],
-    mode: &Mode,
-    held: &Twin,
-    v: &DMatrix<f64>,
-    gamma: &DMatrix<f64>,
-) {
+fn check_projections(naive: &Naive, field: &mut FlowField, gamma: &DMatrix<f64>) {
+    let Naive { what, case, theta, mode, held, v } = *naive;
     let p = theta.len();
     let inverse = gamma.clone().try_inverse().expect("Γ is regular");
     let breakpoints = case.network.activation().breakpoints();

@@ -62,15 +62,11 @@ impl SlideSystem {
         let Self { places, solution, factor, border, .. } = self;
         solution.clear();
         solution.extend(places.iter().map(|&e| offsets[e]));
-        if k > 0 {
-            factor.solve(solution);
-        }
+        factor.solve(solution);
         let Border { cross, solved, solution: weights, factor: schur, .. } = border;
         weights.clear();
         weights.extend(offsets[k..].iter().enumerate().map(|(a, r)| r - dot(&cross[a * k..(a + 1) * k], solution)));
-        if m > 0 {
-            schur.solve(weights);
-        }
+        schur.solve(weights);
         for (b, weight) in weights.iter().enumerate() {
             solution.iter_mut().zip(&solved[b * k..(b + 1) * k]).for_each(|(x, s)| *x -= weight * s);
         }
@@ -103,7 +99,8 @@ impl SlideSystem {
         Some(schur[place * (switches.len() + 1)])
     }
 
-    /// Gradients of the hits, their products with those of the set, and S; `false` when one of them is in the span of the others.
+    /// Gradients of the hits, their products with those of the set, and S with its factor; `false` when one of them is in the span of
+    /// the others.
     fn set_border(&mut self, batch: &Batch, theta: &[f64], forward: &Forward) -> bool {
         let Self { probes, scratch, factor, border, .. } = self;
         let Border { switches, probes: hits, gradients, cross, solved, schur, factor: schur_factor, .. } = border;
@@ -118,11 +115,7 @@ impl SlideSystem {
             cross_gram_again(batch, forward, probes, hits, scratch, cross);
         }
         solved.clone_from(cross);
-        (0..m).for_each(|b| {
-            if k > 0 {
-                factor.solve(&mut solved[b * k..(b + 1) * k])
-            }
-        });
+        (0..m).for_each(|b| factor.solve(&mut solved[b * k..(b + 1) * k]));
         schur.clear();
         schur.resize(m * m, 0.0);
         let mut largest = 0.0_f64;
