@@ -100,8 +100,8 @@ impl Cholesky {
 
     /// Factors the n × n matrix whose lower triangle `fill` writes into columns a given distance apart; see
     /// [`factor_in_place`](Self::factor_in_place) for `blocks`. Where it is singular to rounding, a ridge is added to its diagonal, which picks
-    /// nearly the smallest solution; where even that does not help there is no factor.
-    pub fn factor_or_ridge(&mut self, n: usize, blocks: &[usize], mut fill: impl FnMut(&mut [f64], usize)) {
+    /// nearly the smallest solution; where even that does not help there is no factor. Returns whether it went without.
+    pub fn factor_or_ridge(&mut self, n: usize, blocks: &[usize], mut fill: impl FnMut(&mut [f64], usize)) -> bool {
         // A first try without a ridge.
         for ridge in [0.0, RIDGE, 1e3 * RIDGE] {
             let (matrix, stride) = self.room(n);
@@ -112,9 +112,10 @@ impl Cholesky {
             // A pivot at rounding level means that the factor is noise although it exists.
             let is_regular = |factor: &Self| ridge > 0.0 || factor.smallest_pivot().powi(2) > 1e-14 * largest;
             if self.factor_in_place(blocks).is_ok() && is_regular(self) {
-                break;
+                return ridge == 0.0 && largest > 0.0;
             }
         }
+        false
     }
 
     /// Forgets the factor: what remains is that of a matrix without rows.

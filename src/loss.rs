@@ -168,6 +168,40 @@ impl Loss {
         largest
     }
 
+    /// Writes the sizes of the terms that w ∂ℓ/∂f is the sum of, rounding included: those of f are `terms`.
+    pub fn seed_terms(self, data: &MergedData, part: usize, f: &[f64], terms: &[f64], out: &mut Vec<f64>) {
+        out.resize(f.len(), 0.0);
+        match self {
+            Self::SquaredError => {
+                let m = data.n_outputs;
+                for (k, (out, terms)) in out.iter_mut().zip(terms).enumerate() {
+                    *out = data.weight[k / m] * (terms + data.y[k].abs());
+                }
+            }
+            // p(1 − y) and y(1 − p) are exponentials of f, whose relative errors are the errors of f.
+            Self::SoftmaxCrossEntropy | Self::Logistic => {
+                let weight = |k: usize| data.weight[k / data.n_outputs];
+                let mut probabilities = vec![0.0; part];
+                for first in (0..f.len()).step_by(part) {
+                    let (f, y) = (&f[first..first + part], &data.y[first..first + part]);
+                    match self {
+                        Self::Logistic => probabilities.iter_mut().zip(f).for_each(|(p, &f)| *p = sigmoid(f)),
+                        _ => softmax(f, &mut probabilities),
+                    }
+                    let widest = terms[first..first + part].iter().fold(0.0, |widest: f64, t| widest.max(*t));
+                    for (k, (p, y)) in probabilities.iter().zip(y).enumerate() {
+                        let others: f64 = if self == Self::Logistic {
+                            sigmoid(-f[k])
+                        } else {
+                            probabilities.iter().enumerate().filter(|(i, _)| *i != k).map(|(_, p)| p).sum()
+                        };
+                        out[first + k] = weight(first + k) * (p * (1.0 - y) + y * others) * (1.0 + widest);
+                    }
+                }
+            }
+        }
+    }
+
     /// ‖∂ℓ/∂f‖ over all original samples, given the seeds of the merged ones.
     pub fn residual_norm(self, data: &MergedData, loss: f64, seed: &[f64]) -> f64 {
         if self == Self::SquaredError {

@@ -11,8 +11,8 @@ use super::iterates::Iterates;
 use crate::flow::FlowField;
 use crate::ode::tableau::TSIT5;
 use crate::ode::{
-    Contact, Event, ExplicitRk, Mode, NonFinite, Observer, Options, PiecewiseField, Point, SlideMargin, StartContact,
-    StepView, StopReason, WrmsNorm, integrate,
+    Contact, Event, ExplicitRk, Mode, Noise, NonFinite, Observer, Options, PiecewiseField, Point, SlideMargin,
+    StartContact, StepView, StopReason, WrmsNorm, integrate,
 };
 use crate::scenario::{DescentRun, Plan, Problem};
 use crate::vector::{all_finite, distance_squared};
@@ -161,8 +161,12 @@ impl PiecewiseField for ModifiedField {
         (1.0, 0.0)
     }
 
-    fn relative_noise(&self) -> f64 {
-        self.flow.relative_noise()
+    fn measure_noise(&mut self) {
+        self.flow.measure_noise();
+    }
+
+    fn noise(&self) -> (&Noise, bool) {
+        self.flow.noise()
     }
 
     fn scale(&self, switch: usize) -> f64 {
@@ -171,10 +175,6 @@ impl PiecewiseField for ModifiedField {
 
     fn largest_scale(&self) -> f64 {
         self.flow.largest_scale()
-    }
-
-    fn rate_scale(&self) -> f64 {
-        self.flow.rate_scale()
     }
 
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64 {

@@ -6,7 +6,7 @@ use crate::data::MergedData;
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Forward, Held, KernelScratch, Probes, gradient_rates, mirror, switch_gram};
 use crate::ode::cut::{N_NODES, START};
-use crate::ode::{CutField, Link, Mode, NonFinite};
+use crate::ode::{CutField, Link, Mode, Noise, NonFinite};
 use crate::vector::all_finite;
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub struct CutNetwork {
     nodes: [Node; N_NODES],
     /// Seeds of all switches at the start.
     start_seeds: Vec<f64>,
+    noise: Noise,
     active: Vec<usize>,
     held: Vec<Held>,
     backward: Backward,
@@ -54,6 +55,7 @@ impl CutNetwork {
             lines,
             nodes: Default::default(),
             start_seeds: Vec::new(),
+            noise: Noise::default(),
             active: Vec::new(),
             held: Vec::new(),
             backward: Backward::default(),
@@ -73,7 +75,9 @@ impl CutNetwork {
         forward: &Forward,
         seeds: &[f64],
         output_seed: &[f64],
+        noise: &Noise,
     ) {
+        self.noise.clone_from(noise);
         self.data.clone_from(data);
         let Node { theta: own_theta, forward: own_forward, output_seed: own_seed } = &mut self.nodes[START];
         fill(own_theta, theta);
@@ -105,6 +109,10 @@ impl CutField for CutNetwork {
     fn seeds(&self, switches: &[usize], out: &mut Vec<f64>) {
         out.clear();
         out.extend(switches.iter().map(|&s| self.start_seeds[s]));
+    }
+
+    fn noise(&self) -> &Noise {
+        &self.noise
     }
 
     fn group(&self, switch: usize) -> Option<usize> {

@@ -4,17 +4,23 @@
 //! coincide for every θ share one ([`Switches`]). Sliding units are held by [`SlideSystem`]; their effective slopes δ/μ lie between the
 //! one-sided slopes while the slide lasts.
 
+use super::contact::ContactTools;
 use super::cut::CutNetwork;
 use super::gram::GramAhead;
 use super::largest::Largest;
 use super::linearise::LowRank;
+use super::noise::{At, NoiseMeter};
 use super::sliding::{SlideSystem, TangentBuffers};
 use super::switches::Switches;
 use crate::data::{Data, MergedData};
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Bends, Forward, Held, Network, Place, SecondOrder};
-use crate::ode::{Contact, CutField, Linearisation, Mode, NonFinite, PiecewiseField, SlideMargin, Snapshot};
-use crate::vector::{all_finite, max_abs, norm};
+use crate::ode::contact::LocalModel;
+use crate::ode::field::LOCATED;
+use crate::ode::{
+    Contact, CutField, Linearisation, Mode, Noise, NonFinite, PiecewiseField, Side, SlideMargin, Snapshot,
+};
+use crate::vector::{all_finite, norm};
 use std::sync::Arc;
 
 /// Power iterations on the first call for a decay rate, and on later (warm) ones.
@@ -22,6 +28,9 @@ const POWER_ITERATIONS: (usize, usize) = (20, 1);
 
 /// Size of rounding noise in μ relative to the largest μ of the layer, for deciding when a margin is zero.
 const MU_NOISE: f64 = 1e-3;
+
+/// A rate of which less than this part is left behind a kink has come to nothing: a dead unit has no rate at all.
+const NOTHING_LEFT: f64 = 1e-9;
 
 /// What is not finite when a projection is not.
 const PROJECTION: &str = "the projection onto the sliding surfaces";
@@ -51,9 +60,15 @@ pub struct FlowField {
     buffers: TangentBuffers,
     projection: (SlideSystem, Forward, Vec<Held>),
     value_scratch: [Vec<f64>; 3],
-    largest_target: f64,
-    /// Size of the terms whose differences the residuals are.
-    largest_term: f64,
+    noise: Noise,
+    noise_meter: NoiseMeter,
+    contact_tools: ContactTools,
+    /// Margins of the sliding units, where others are attached to them.
+    joint: Vec<SlideMargin>,
+    /// Whether the last projection was onto surfaces that are independent of each other.
+    is_regular: bool,
+    /// Whether the noise is that of the last evaluation.
+    noise_is_current: bool,
     largest_z: Largest,
     largest_mu: Largest,
     power: PowerIteration,
@@ -127,8 +142,12 @@ impl FlowField {
             buffers: TangentBuffers::default(),
             projection: (SlideSystem::default(), Forward::default(), Vec::new()),
             value_scratch: Default::default(),
-            largest_target: max_abs(&data.y),
-            largest_term: 0.0,
+            noise: Noise::default(),
+            noise_meter: NoiseMeter::default(),
+            contact_tools: ContactTools::default(),
+            joint: Vec::new(),
+            is_regular: true,
+            noise_is_current: false,
             loss,
             largest_z: Largest::new(n_hidden),
             largest_mu: Largest::new(n_hidden),
@@ -223,7 +242,6 @@ impl FlowField {
     /// Replaces targets and multiplicities of the distinct samples, in the order of the network's outputs: the gradient over a part of
     /// the data is that of the same field with other weights.
     pub fn reweight(&mut self, y: Vec<f64>, weight: Vec<f64>) {
-        self.largest_target = max_abs(&y);
         self.data = Arc::new(MergedData { y, weight, ..(*self.data).clone() });
     }
 
@@ -280,6 +298,7 @@ impl FlowField {
 
     /// The first part of an evaluation: outputs and their seeds, with sliding units held.
     fn pass_forward(&mut self, y: &[f64], mode: &Mode) {
+        self.joint.clear();
         let part = self.batch.network().n_outputs_per_part();
         self.theta.clear();
         self.theta.extend_from_slice(y);
@@ -291,7 +310,7 @@ impl FlowField {
             self.values.resize(self.switches.len(), 0.0);
             self.switches.gather(&self.forward.z, &mut self.values);
         }
-        self.largest_term = self.loss.seed(&self.data, part, &self.forward.f, &mut self.residual_seed);
+        self.loss.seed(&self.data, part, &self.forward.f, &mut self.residual_seed);
     }
 
     /// The last part: the field from the backward pass.
@@ -300,6 +319,7 @@ impl FlowField {
         batch.gradient_times(-1.0, &self.forward, &self.residual_seed, &self.backward, dy);
         self.largest_z.forget();
         self.largest_mu.forget();
+        self.noise_is_current = false;
         if !all_finite(&self.forward.f) {
             return Err(NonFinite { what: "the network output".into() });
         }
@@ -307,6 +327,27 @@ impl FlowField {
             return Err(NonFinite { what: "the gradient".into() });
         }
         Ok(())
+    }
+
+    /// Margins of slides that others are attached to, from the local model.
+    fn join_margins(&mut self, mode: &Mode) -> Result<(), NonFinite> {
+        if mode.attached().is_empty() || mode.sliding().is_empty() {
+            return Ok(());
+        }
+        let mut own = Vec::new();
+        self.margins(&mut own);
+        let contacts = mode.contacts_with(mode.attached());
+        let theta = std::mem::take(&mut self.theta);
+        let model = self.local_model_at(&theta, mode, &contacts);
+        self.theta = theta;
+        if let Some(model) = model? {
+            self.joint = model.joint_margins(&local_mode(mode, &contacts), &own);
+        }
+        Ok(())
+    }
+
+    pub(super) fn contact_tools(&mut self) -> &mut ContactTools {
+        &mut self.contact_tools
     }
 
     /// *(last)* ∂L/∂a of a switch: the sum over its members.
@@ -329,10 +370,24 @@ impl FlowField {
     }
 
     fn one_sided_slopes(&self, layer: usize, breakpoint: u16) -> (f64, f64) {
+        self.one_sided_slopes_at(&self.theta, layer, breakpoint)
+    }
+
+    /// Slopes of a hidden layer's activation on both sides of a breakpoint.
+    pub(super) fn one_sided_slopes_at(&self, theta: &[f64], layer: usize, breakpoint: u16) -> (f64, f64) {
         let at = self.batch.network().activation().breakpoints()[usize::from(breakpoint)];
-        let slope = |piece| self.batch.activation_at(&self.theta, layer, piece, at).1;
+        let slope = |piece| self.batch.activation_at(theta, layer, piece, at).1;
         (slope(breakpoint), slope(breakpoint + 1))
     }
+}
+
+/// A mode at its contacts alone, with places among them for switches.
+fn local_mode(mode: &Mode, contacts: &[Contact]) -> Mode {
+    let pieces = contacts.iter().map(|&c| u16::from(mode.side(c) == Some(Side::Above))).collect();
+    let mut local = Mode::new(pieces);
+    let sliding = (0..contacts.len()).filter(|&e| mode.side(contacts[e]).is_none());
+    sliding.for_each(|switch| local.hold(Contact { switch, breakpoint: 0 }));
+    local
 }
 
 /// The units of `contacts` as held units with their constant outputs, sorted.
@@ -368,7 +423,6 @@ impl Snapshot for FlowField {
         kept.delta.clone_from(&self.delta);
         kept.largest_z.forget();
         kept.largest_mu.forget();
-        kept.largest_term = self.largest_term;
         kept.values.clone_from(&self.values);
         kept.gram_ahead = None;
     }
@@ -434,7 +488,8 @@ impl PiecewiseField for FlowField {
         } else {
             self.slide.clear();
         }
-        self.finish_eval(dy)
+        self.finish_eval(dy)?;
+        self.join_margins(mode)
     }
 
     fn eval_held(&mut self, y: &[f64], mode: &Mode, multipliers: &[f64], dy: &mut [f64]) -> Result<(), NonFinite> {
@@ -463,13 +518,23 @@ impl PiecewiseField for FlowField {
 
     fn margins(&self, out: &mut Vec<SlideMargin>) {
         out.clear();
-        for (contact, &(first, delta)) in self.contacts.iter().zip(&self.delta) {
+        if !self.joint.is_empty() {
+            out.extend_from_slice(&self.joint);
+            return;
+        }
+        for (e, (contact, &(first, delta))) in self.contacts.iter().zip(&self.delta).enumerate() {
             let layer = self.batch.layer_of(first);
             let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
             let mu = self.mu(contact.switch);
             let largest_slope = low.abs().max(high.abs());
-            let scale = delta.abs() + largest_slope * (mu.abs() + MU_NOISE * self.largest_mu(layer));
-            out.push(SlideMargin { below: delta - low * mu, above: high * mu - delta, scale });
+            let own = delta.abs() + largest_slope * mu.abs();
+            let scale = own + largest_slope * MU_NOISE * self.largest_mu(layer);
+            // δ is a rate over the square of a gradient.
+            let square = self.slide.square(e);
+            let noise =
+                self.noise.rate(contact.switch) / square + largest_slope * self.noise.sensitivity(contact.switch);
+            let resolution = if noise.is_finite() { noise.max(LOCATED * own) } else { LOCATED * own };
+            out.push(SlideMargin { below: delta - low * mu, above: high * mu - delta, scale, resolution, square });
         }
     }
 
@@ -480,14 +545,19 @@ impl PiecewiseField for FlowField {
         ((high - low) * mu, (high - low).abs() * MU_NOISE * self.largest_mu(layer))
     }
 
-    fn relative_noise(&self) -> f64 {
-        // The gradient is a sum over residuals, and those carry the rounding of what they are differences of, F and y for instance.
-        let largest = match self.loss {
-            Loss::SquaredError => self.largest_term.max(self.largest_target),
-            Loss::SoftmaxCrossEntropy | Loss::Logistic => self.largest_term,
-        };
-        let residual = max_abs(&self.residual_seed);
-        if residual > 0.0 { 8.0 * f64::EPSILON * (1.0 + largest / residual) } else { f64::INFINITY }
+    fn measure_noise(&mut self) {
+        let Self { batch, data, loss, theta, forward, delta, noise, noise_meter, switches, .. } = self;
+        let at = At { batch, data, loss: *loss, theta, forward, delta };
+        noise_meter.measure(at, noise);
+        if !switches.are_single() {
+            switches.gather_own(&mut noise.rates);
+            switches.sum_own(&mut noise.sensitivities);
+        }
+        self.noise_is_current = true;
+    }
+
+    fn noise(&self) -> (&Noise, bool) {
+        (&self.noise, self.noise_is_current)
     }
 
     fn scale(&self, switch: usize) -> f64 {
@@ -533,10 +603,24 @@ impl PiecewiseField for FlowField {
         offsets.clear();
         offsets.extend(mode.sliding().iter().chain(hits).map(offset));
         let is_assembled = contacts == mode.sliding() && slide.switches().len() == contacts.len();
+        self.is_regular = true;
         if is_assembled && slide.step_onto(batch, forward, switches.firsts(hits), offsets, buffers, y) {
             return if all_finite(y) { Ok(()) } else { Err(NonFinite { what: PROJECTION.into() }) };
         }
+        self.is_regular = hits.is_empty() && self.slide.is_regular();
         self.project(y, mode, &mode.contacts_with(hits))
+    }
+
+    fn meets_regularly(&self) -> bool {
+        self.is_regular
+    }
+
+    fn slides_regularly(&self) -> bool {
+        self.contacts.is_empty() || self.slide.is_regular()
+    }
+
+    fn local_model(&mut self, y: &[f64], mode: &Mode, contacts: &[Contact]) -> Result<Option<LocalModel>, NonFinite> {
+        self.local_model_at(y, mode, contacts)
     }
 
     fn is_pushed_back(&self, hit: Contact, rate: f64) -> bool {
@@ -544,7 +628,9 @@ impl PiecewiseField for FlowField {
         // the span of the sliding ones: exactly so if nothing else happens then, and nothing slides above it on its own samples.
         let (attraction, noise) = self.attraction(hit);
         let off_sliding = self.slide.square_off_sliding(self.switches.first(hit.switch));
-        attraction > noise && off_sliding.is_some_and(|square| attraction * square > rate.abs())
+        // A rate that comes to nothing on the other side is not pushed back from there.
+        let room = self.noise.rate(hit.switch) + NOTHING_LEFT * rate.abs();
+        attraction > noise && off_sliding.is_some_and(|square| attraction * square > rate.abs() + room)
     }
 
     fn decay_rate(&mut self, _mode: &Mode) -> Option<f64> {
@@ -597,7 +683,7 @@ impl PiecewiseField for FlowField {
             self.cut = CutNetwork::new(&self.batch, &self.switches, &self.data, self.loss).map(Box::new);
         }
         let cut = self.cut.as_mut()?;
-        cut.begin(&self.data, &self.theta, &self.forward, &self.backward.seed, &self.residual_seed);
+        cut.begin(&self.data, &self.theta, &self.forward, &self.backward.seed, &self.residual_seed, &self.noise);
         Some(&mut **cut)
     }
 

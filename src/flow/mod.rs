@@ -1,10 +1,12 @@
 //! Joins networks to the integrator: the gradient flow θ̇ = −∇L as a piecewise field with sliding.
 
+pub mod contact;
 pub mod cut;
 pub mod field;
 pub mod gram;
 mod largest;
 pub mod linearise;
+pub mod noise;
 pub mod sliding;
 pub mod switches;
 

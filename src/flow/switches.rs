@@ -77,6 +77,19 @@ impl Switches {
         }
     }
 
+    /// The same in place.
+    pub fn gather_own(&self, values: &mut Vec<f64>) {
+        let gathered = self.first.iter().map(|&place| values[place]).collect();
+        *values = gathered;
+    }
+
+    /// Sums over the members of each switch, in place of values of all pre-activations.
+    pub fn sum_own(&self, values: &mut Vec<f64>) {
+        let sums =
+            (0..self.len()).map(|switch| self.members(switch).iter().map(|&place| values[place]).sum()).collect();
+        *values = sums;
+    }
+
     /// Pieces of all pre-activations in a mode; `buffer` is used when some are merged.
     pub fn pieces<'a>(&self, mode: &'a Mode, buffer: &'a mut Vec<u16>) -> &'a [u16] {
         if self.are_single() {

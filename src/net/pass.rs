@@ -104,6 +104,20 @@ impl Forward {
         self.features.clone_from(&other.features);
         self.stacked.clone_from(&other.stacked);
     }
+
+    /// Makes this the pass with the sizes of all numbers of `other`, outputs apart.
+    pub fn copy_sizes(&mut self, other: &Self) {
+        let copy = |to: &mut Vec<f64>, from: &[f64]| {
+            to.clear();
+            to.extend(from.iter().map(|v| v.abs()));
+        };
+        copy(&mut self.z, &other.z);
+        copy(&mut self.a, &other.a);
+        copy(&mut self.slope, &other.slope);
+        copy(&mut self.by_learned, &other.by_learned);
+        self.features.resize_with(other.features.len(), Vec::new);
+        self.features.iter_mut().zip(&other.features).for_each(|(to, from)| copy(to, from));
+    }
 }
 
 impl Batch {
@@ -116,6 +130,13 @@ impl Batch {
         }
         let constant = network.layers().iter().map(|layer| constant_features(&layer.map, &x, n_samples)).collect();
         Self { network, x, n_samples, offsets, constant }
+    }
+
+    /// The same batch with the sizes of all inputs in place of these.
+    pub fn sizes(&self) -> Self {
+        let sizes = |values: &Vec<f64>| values.iter().map(|v| v.abs()).collect();
+        let constant = self.constant.iter().map(|features| features.as_ref().map(sizes)).collect();
+        Self { x: sizes(&self.x), constant, ..self.clone() }
     }
 
     /// The network.

@@ -8,6 +8,7 @@
 
 use super::field::NonFinite;
 use super::mode::Mode;
+use super::noise::Noise;
 
 /// Number of nodes a field has to keep.
 pub const N_NODES: usize = 4;
@@ -36,6 +37,9 @@ pub trait CutField {
 
     /// Seeds of switches at [`START`], sliding ones included.
     fn seeds(&self, switches: &[usize], out: &mut Vec<f64>);
+
+    /// Rounding noise of the field at [`START`], by switch.
+    fn noise(&self) -> &Noise;
 
     /// The group of a switch, if it has one. Switches with a group come before those without; they read no other switch, and
     /// ⟨V_c, V_d⟩ = 0 between groups whatever the point.

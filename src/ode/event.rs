@@ -5,7 +5,6 @@
 
 use super::field::{NonFinite, PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode, Side};
-use super::resolve::{MARGIN_TOL, NOISE_SAFETY};
 use super::root::{Bracket, cubic_minimum, cubic_root_estimate, first_outside, shrink};
 use super::scan::{mark_beyond, mark_near, mark_passing, marked};
 
@@ -15,7 +14,7 @@ pub const VALUE_FLOOR: f64 = 2e-14;
 /// A Hermite minimum below this part of the distances involved is checked on the exact value.
 const DIP_CHECK: f64 = 0.05;
 
-/// Margins below this part of the margins' tolerance vanish together with one that has been located.
+/// Margins below this part of their resolution vanish together with one that has been located.
 const LETTING_GO: f64 = 0.1;
 
 /// Candidates whose estimated root lies this much (in parts of the step) behind the earliest located one are not located.
@@ -138,8 +137,19 @@ pub struct Found {
     pub x: f64,
     /// Free switches that reach a breakpoint there.
     pub hits: Vec<Contact>,
-    /// Sliding contacts that are let go there, with the side.
-    pub exits: Vec<(Contact, Side)>,
+    /// Slides that end there.
+    pub exits: Vec<Exit>,
+}
+
+/// The end of a slide.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exit {
+    /// What slid.
+    pub contact: Contact,
+    /// The side it leaves to.
+    pub side: Side,
+    /// Rates that the two sides differ by: what its rate is compared with, which begins at zero.
+    pub rate_scale: f64,
 }
 
 /// Memory that location uses again from step to step.
@@ -153,8 +163,9 @@ pub struct Scratch {
     pub margins: Vec<SlideMargin>,
     marks: Vec<u8>,
     candidates: Vec<Candidate>,
-    /// Margins while an exit is located: at the last place, and at the last one behind the exit.
+    /// Margins while an exit is located: at the last place, and at the last one behind the exit; and which slides end.
     exit_margins: [Vec<SlideMargin>; 2],
+    ending: Vec<usize>,
     /// An event that came to nothing, whose lists the next one takes over.
     pub spare: Found,
 }
@@ -259,23 +270,30 @@ impl<F: PiecewiseField> Located<'_, F> {
     }
 
     /// The instant in (0, x_high] at which the first slide lets go, given margins at `x_high`; `None` when none does.
-    /// The field's last evaluation is mostly there.
+    /// The field's last evaluation is mostly there. Only slides that have let go by `x_high` are asked where they did: one that is held by
+    /// nothing all along would hide where another one ends.
     pub fn earliest_exit(&mut self, x_high: f64, margins_high: &[SlideMargin]) -> Option<Found> {
-        if self.worst_margin(margins_high) >= -self.margin_tol() {
+        let mut ending = std::mem::take(&mut self.scratch.ending);
+        ending.clear();
+        ending.extend(self.judged(margins_high).filter(|(_, _, m)| m.is_over()).map(|(at, _, _)| at));
+        if ending.is_empty() {
+            self.scratch.ending = ending;
             return None;
         }
         let [mut margins, mut at_outside] = std::mem::take(&mut self.scratch.exit_margins);
         at_outside.clear();
         at_outside.extend_from_slice(margins_high);
-        let start = self.worst_margin(&self.start.margins);
-        let mut bracket = Bracket { inside: (0.0, start), outside: (x_high, self.worst_margin(margins_high)) };
+        let worst_of =
+            |margins: &[SlideMargin]| ending.iter().map(|&e| margins[e].relative()).fold(f64::INFINITY, f64::min);
+        let start = worst_of(&self.start.margins);
+        let mut bracket = Bracket { inside: (0.0, start), outside: (x_high, worst_of(margins_high)) };
         let mut evaluate = |this: &mut Self, x: f64| {
             // A non-finite value inside an accepted step cannot be: treat it as outside, so that the step is cut before it.
             if this.stand_at(x).is_err() {
                 return f64::MIN;
             }
             this.field.margins(&mut margins);
-            let worst = this.worst_margin(&margins);
+            let worst = worst_of(&margins);
             if worst < 0.0 {
                 at_outside.clone_from(&margins);
             }
@@ -301,6 +319,7 @@ impl<F: PiecewiseField> Located<'_, F> {
         let x = first_outside(bracket, x_tol, |x| evaluate(self, x));
         let exits = self.letting_go(&at_outside);
         self.scratch.exit_margins = [margins, at_outside];
+        self.scratch.ending = ending;
         Some(Found { x, hits: Vec::new(), exits })
     }
 
@@ -327,7 +346,7 @@ impl<F: PiecewiseField> Located<'_, F> {
                     return;
                 }
                 let slack = (approach * same_time).max(2.0 * floor(&*self.field, &b));
-                if hits.contains(&b.contact) {
+                if hits.contains(&b.contact) || self.mode.attached().contains(&b.contact) {
                     return;
                 }
                 if distance < -slack {
@@ -354,39 +373,38 @@ impl<F: PiecewiseField> Located<'_, F> {
 
     /// Whether the ends of the step leave open that a slide ends inside it.
     pub fn slides_in_question(&self) -> bool {
-        self.worst_margin(&self.end.margins) < -self.margin_tol() || self.margins_may_dip()
-    }
-
-    fn margin_tol(&self) -> f64 {
-        MARGIN_TOL.max(NOISE_SAFETY * self.field.relative_noise())
+        self.judged(&self.end.margins).any(|(_, _, m)| m.is_over()) || self.margins_may_dip()
     }
 
     /// A margin that is small compared with its own change over the step could have been negative inside it.
     pub fn margins_may_dip(&self) -> bool {
-        let pairs = self.mode.sliding().iter().zip(self.start.margins.iter().zip(&self.end.margins));
-        pairs.filter(|(c, _)| !self.forced.contains(c)).any(|(_, (a, b))| {
-            let may_dip = |p: f64, q: f64| q >= 0.0 && p.min(q) < (p - q).abs() && p > MARGIN_TOL * a.scale;
+        self.judged(&self.start.margins).any(|(at, _, a)| {
+            let b = &self.end.margins[at];
+            let may_dip = |p: f64, q: f64| q >= 0.0 && p.min(q) < (p - q).abs() && p > a.resolution;
             may_dip(a.below, b.below) || may_dip(a.above, b.above)
         })
     }
 
-    fn worst_margin(&self, margins: &[SlideMargin]) -> f64 {
-        let pairs = self.mode.sliding().iter().zip(margins).filter(|(c, _)| !self.forced.contains(c));
-        pairs.map(|(_, m)| m.least() / m.scale).fold(f64::INFINITY, f64::min)
+    /// Slides whose margins count, with their place among all.
+    fn judged<'m>(&'m self, margins: &'m [SlideMargin]) -> impl Iterator<Item = (usize, Contact, &'m SlideMargin)> {
+        let pairs = self.mode.sliding().iter().zip(margins).enumerate();
+        pairs.filter(|(_, (c, _))| !self.forced.contains(c)).map(|(at, (c, m))| (at, *c, m))
     }
 
     /// The sliding contacts that let go where `margins` were read, at the end of a slide located to the resolution of time: the worst
     /// one, and those that cannot be told from it. Margins of one sample often vanish together, with its residual.
-    fn letting_go(&mut self, margins: &[SlideMargin]) -> Vec<(Contact, Side)> {
+    fn letting_go(&mut self, margins: &[SlideMargin]) -> Vec<Exit> {
         let mut exits = std::mem::take(&mut self.scratch.spare.exits);
         exits.clear();
-        let pairs = self.mode.sliding().iter().zip(margins).filter(|(c, _)| !self.forced.contains(c));
-        let all =
-            pairs.map(|(&c, m)| (m.least() / m.scale, c, if m.below < m.above { Side::Below } else { Side::Above }));
-        let worst = all.clone().fold(0.0, |w: f64, (size, _, _)| w.min(size));
+        let worst = self.judged(margins).map(|(_, _, m)| m).fold(None, |worst: Option<&SlideMargin>, m| match worst {
+            Some(worst) if worst.relative() <= m.relative() => Some(worst),
+            _ => Some(m),
+        });
         // Far smaller than the worst it has only just begun to cross zero, unless both are rounding.
-        let limit = if worst < -self.margin_tol() { 0.1 * worst } else { LETTING_GO * self.margin_tol() };
-        exits.extend(all.filter(|(size, _, _)| *size <= limit).map(|(_, c, side)| (c, side)));
+        let clear = worst.filter(|m| m.is_over()).map(|m| 0.1 * m.relative());
+        let lets_go = |m: &SlideMargin| clear.map_or(m.least() <= LETTING_GO * m.resolution, |c| m.relative() <= c);
+        let all = self.judged(margins).filter(|(_, _, m)| lets_go(m));
+        exits.extend(all.map(|(_, contact, m)| Exit { contact, side: m.exit(), rate_scale: m.rate_scale() }));
         exits
     }
 
@@ -416,6 +434,10 @@ impl<F: PiecewiseField> Located<'_, F> {
                 let lowest = (g0 + d0 / 3.0).min(g1 - d1 / 3.0).min(g1);
                 let spread = g0.max(g1).max(g0 + d0 / 3.0).max(g1 - d1 / 3.0);
                 if lowest > DIP_CHECK * spread && (d0 >= 0.0 || d1 <= 0.0) {
+                    return;
+                }
+                // What an attached one seems to do is rounding.
+                if fresh && self.mode.attached().contains(&boundary.contact) {
                     return;
                 }
                 if let Some(suspicion) = self.suspicion(&boundary, fresh, (g0, g1), (d0, d1)) {

@@ -5,8 +5,10 @@
 //! frozen, also where z_j has left its piece (the smooth continuation), because a step must see one smooth
 //! field throughout to keep its order.
 
+use super::contact::LocalModel;
 use super::cut::CutField;
-use super::mode::{Contact, Mode};
+use super::mode::{Contact, Mode, Side};
+use super::noise::Noise;
 use thiserror::Error;
 
 /// A non-finite number met while evaluating the field.
@@ -28,14 +30,49 @@ pub struct SlideMargin {
     pub below: f64,
     /// Push-back from the piece above.
     pub above: f64,
-    /// Size of the terms whose difference the margins are, for relative tolerances.
+    /// Size of the terms whose difference the margins are, those of other switches among them: what a margin is compared with where it is
+    /// told how narrow it was.
     pub scale: f64,
+    /// Below this a margin is zero: rounding, or what the location of an event can resolve of it.
+    pub resolution: f64,
+    /// What rates are to margins: released with a margin of −1 the switch moves at about this.
+    pub square: f64,
 }
+
+/// Part of its own terms to which a margin is resolved where an exit is located, a small multiple of the resolution of time in a step.
+pub const LOCATED: f64 = 1e-12;
 
 impl SlideMargin {
     /// The smaller of the two margins.
     pub fn least(&self) -> f64 {
         self.below.min(self.above)
+    }
+
+    /// The smaller margin, relative to its scale.
+    pub fn relative(&self) -> f64 {
+        self.least() / self.scale
+    }
+
+    /// Whether the slide has ended.
+    pub fn is_over(&self) -> bool {
+        self.least() < -self.resolution
+    }
+
+    /// Rates that the two sides differ by.
+    pub fn rate_scale(&self) -> f64 {
+        (self.below.abs() + self.above.abs()) * self.square
+    }
+
+    /// Whether one side does not push back, up to rounding.
+    pub fn is_slack(&self) -> bool {
+        self.least() <= self.resolution
+    }
+
+    /// The side that a slide which ends is left to. Where both sides push away the attraction has vanished and changed its sign; the
+    /// position between the two sides has stayed what it was, and the closer side is taken.
+    pub fn exit(&self) -> Side {
+        let repels = self.below < 0.0 && self.above < 0.0;
+        if (self.below < self.above) != repels { Side::Below } else { Side::Above }
     }
 }
 
@@ -89,10 +126,12 @@ pub trait PiecewiseField {
     /// when they push apart, zero when the field does not jump there. Returned with the size below which it is rounding.
     fn attraction(&self, contact: Contact) -> (f64, f64);
 
-    /// *(last)* Relative rounding noise of the field and of everything derived from it. It grows when the field is a small
-    /// difference of large numbers; above 1e-3 the point counts as an equilibrium.
-    fn relative_noise(&self) -> f64 {
-        4.0 * f64::EPSILON
+    /// *(last)* Measures rounding noise; costs about two evaluations. It changes slowly where what cancels stays as large as it was.
+    fn measure_noise(&mut self) {}
+
+    /// The noise as it was measured last, and whether that was at the point of the last evaluation. By default there is none.
+    fn noise(&self) -> (&Noise, bool) {
+        (const { &Noise::NONE }, true)
     }
 
     /// *(last)* Magnitude of a switch's value, for rounding floors.
@@ -101,12 +140,6 @@ pub trait PiecewiseField {
     /// *(last)* The largest [`scale`](Self::scale) of any switch.
     fn largest_scale(&self) -> f64 {
         (0..self.n_switches()).map(|switch| self.scale(switch)).fold(0.0, f64::max)
-    }
-
-    /// *(last)* Size of the terms that cancel in rates of switches, where that is more than the largest rate: rates far below it are
-    /// rounding. Matters when every switch is nearly at rest.
-    fn rate_scale(&self) -> f64 {
-        0.0
     }
 
     /// Exact value of one switch at `y`; meant to cost far less than a full evaluation.
@@ -125,6 +158,25 @@ pub trait PiecewiseField {
     /// When a value on the way is not finite.
     fn project_last(&mut self, y: &mut [f64], mode: &Mode, hits: &[Contact]) -> Result<(), NonFinite> {
         self.project(y, mode, &mode.contacts_with(hits))
+    }
+
+    /// After [`project_last`](Self::project_last), whether its surfaces were independent of each other, so that their contacts can be decided one by one.
+    fn meets_regularly(&self) -> bool {
+        true
+    }
+
+    /// *(last)* Whether the surfaces slid on are independent of each other.
+    fn slides_regularly(&self) -> bool {
+        true
+    }
+
+    /// The flow next to `y`, cut open at `contacts` (increasing), all that slide in `mode` among them; `None` if there is no such thing.
+    ///
+    /// # Errors
+    /// When a value on the way is not finite.
+    fn local_model(&mut self, y: &[f64], mode: &Mode, contacts: &[Contact]) -> Result<Option<LocalModel>, NonFinite> {
+        let _ = (y, mode, contacts);
+        Ok(None)
     }
 
     /// *(last)* After [`project_last`](Self::project_last), whether one of its hits, which arrives at `rate`, will be pushed back from the other

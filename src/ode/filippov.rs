@@ -5,9 +5,10 @@
 //! below), the field is f + D·α, where f has every sliding switch in its piece below and α solves N·D·α = −N·f: Utkin's
 //! equivalent control, which for one switch is Filippov's convex combination. See `examples/own_field.rs`.
 
-use super::field::{NonFinite, PiecewiseField, SlideMargin};
+use super::field::{LOCATED, NonFinite, PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode};
-use crate::vector::{all_finite, dot};
+use super::noise::Noise;
+use crate::vector::{all_finite, dot, norm};
 use nalgebra::{DMatrix, DVector};
 
 /// Singular values below this part of the largest one count as zero.
@@ -59,6 +60,8 @@ pub struct FilippovField<S> {
     margins: Vec<SlideMargin>,
     /// Size of the terms of each component of the field.
     magnitudes: Vec<f64>,
+    noise: Noise,
+    noise_is_current: bool,
 }
 
 /// The sliding set of an evaluation with its equations.
@@ -83,6 +86,8 @@ impl<S: PiecewiseSystem> FilippovField<S> {
             pieces: vec![0; n_switches],
             margins: Vec::new(),
             magnitudes: vec![0.0; dim],
+            noise: Noise::default(),
+            noise_is_current: false,
             system,
         }
     }
@@ -133,7 +138,8 @@ impl<S: PiecewiseSystem> FilippovField<S> {
             let kappa = if inverse[(e, e)] == 0.0 { 0.0 } else { 1.0 / inverse[(e, e)] };
             let scale = terms(row(e), &magnitudes);
             let (below, above) = (-kappa * position[e], -kappa * (1.0 - position[e]));
-            margins.push(SlideMargin { below, above, scale });
+            let resolution = self.noise.rate(contacts[e].switch).max(LOCATED * scale);
+            margins.push(SlideMargin { below, above, scale, resolution, square: 1.0 });
         }
         for (jump, alpha) in jumps.iter().zip(position.iter()) {
             dy.iter_mut().zip(jump).for_each(|(d, j)| *d += alpha * j);
@@ -183,6 +189,7 @@ impl<S: PiecewiseSystem> PiecewiseField for FilippovField<S> {
     }
 
     fn eval(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64]) -> Result<(), NonFinite> {
+        self.noise_is_current = false;
         self.y.copy_from_slice(y);
         self.pieces.copy_from_slice(mode.pieces());
         self.sliding.contacts.clear();
@@ -248,8 +255,16 @@ impl<S: PiecewiseSystem> PiecewiseField for FilippovField<S> {
         terms(self.gradient(switch), &self.y).max(self.system.typical_value(switch))
     }
 
-    fn rate_scale(&self) -> f64 {
-        (0..self.values.len()).map(|j| terms(self.gradient(j), &self.magnitudes)).fold(0.0, f64::max)
+    fn measure_noise(&mut self) {
+        let unit = f64::EPSILON * (1.0 + (self.y.len() as f64).sqrt());
+        self.noise.field = unit * norm(&self.magnitudes);
+        let rates = (0..self.values.len()).map(|j| unit * terms(self.gradient(j), &self.magnitudes)).collect();
+        self.noise.rates = rates;
+        self.noise_is_current = true;
+    }
+
+    fn noise(&self) -> (&Noise, bool) {
+        (&self.noise, self.noise_is_current)
     }
 
     fn value_at(&mut self, y: &[f64], _mode: &Mode, switch: usize) -> f64 {

@@ -3,6 +3,7 @@
 mod auto;
 pub mod chebyshev;
 mod combine;
+pub mod contact;
 pub mod controller;
 pub mod cut;
 pub mod deferred;
@@ -14,6 +15,7 @@ pub mod field;
 pub mod filippov;
 pub mod integrate;
 pub mod mode;
+pub mod noise;
 pub mod norm;
 pub mod observer;
 pub mod outcome;
@@ -37,10 +39,11 @@ pub use field::{Linearisation, NonFinite, PiecewiseField, SlideMargin};
 pub use filippov::{FilippovField, PiecewiseSystem};
 pub use integrate::{Options, Outcome, STABILITY_SHARE, StopRule, integrate};
 pub use mode::{Contact, Mode, Side};
+pub use noise::Noise;
 pub use norm::WrmsNorm;
 pub use observer::{
     BranchKind, BranchPoint, Change, DenseOutput, Event, EventKind, Observer, Point, StartContact, StepView,
     StrideEvent, StrideView,
 };
-pub use outcome::{Stats, StopReason};
+pub use outcome::{Rest, Stats, StopReason};
 pub use stepper::{Interpolant, Outlook, Start, Stepper, Work};

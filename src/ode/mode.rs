@@ -45,11 +45,17 @@ pub struct Mode {
     piece: Vec<u16>,
     held: Vec<bool>,
     sliding: Vec<Contact>,
+    attached: Vec<Contact>,
 }
 
 impl Clone for Mode {
     fn clone(&self) -> Self {
-        Self { piece: self.piece.clone(), held: self.held.clone(), sliding: self.sliding.clone() }
+        Self {
+            piece: self.piece.clone(),
+            held: self.held.clone(),
+            sliding: self.sliding.clone(),
+            attached: self.attached.clone(),
+        }
     }
 
     /// In the memory at hand, which a derived one would not use again.
@@ -57,13 +63,14 @@ impl Clone for Mode {
         self.piece.clone_from(&other.piece);
         self.held.clone_from(&other.held);
         self.sliding.clone_from(&other.sliding);
+        self.attached.clone_from(&other.attached);
     }
 }
 
 impl Mode {
     /// No switch slides; `piece[j]` is the piece of switch `j`.
     pub fn new(piece: Vec<u16>) -> Self {
-        Self { held: vec![false; piece.len()], piece, sliding: Vec::new() }
+        Self { held: vec![false; piece.len()], piece, sliding: Vec::new(), attached: Vec::new() }
     }
 
     /// Piece of each switch. For a sliding switch it is the index of the breakpoint it is held at.
@@ -81,6 +88,18 @@ impl Mode {
         let mut contacts: Vec<Contact> = self.sliding.iter().chain(others).copied().collect();
         contacts.sort_unstable();
         contacts
+    }
+
+    /// Contacts of free switches that cannot leave their breakpoint as long as the sliding ones are held, because their surfaces follow from
+    /// those, in increasing order. The slides they depend on end together with them.
+    pub fn attached(&self) -> &[Contact] {
+        &self.attached
+    }
+
+    /// Says which contacts are attached.
+    pub fn attach(&mut self, mut contacts: Vec<Contact>) {
+        contacts.sort_unstable();
+        self.attached = contacts;
     }
 
     /// Whether `switch` slides.

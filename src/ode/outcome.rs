@@ -14,7 +14,7 @@ pub enum StopReason {
         /// Name of the rule.
         name: &'static str,
     },
-    /// The field vanished to rounding: the flow rests here, and no later stop rule can be met.
+    /// The field has fallen to its rounding: the flow rests here, no later stop rule can be met, and there is no horizon to go to.
     Stationary,
     /// An observer asked to stop, for instance because of Ctrl-C.
     Interrupted,
@@ -52,10 +52,21 @@ pub enum StopReason {
     },
 }
 
+/// The flow at rest: its field is nothing but rounding, and stays so.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rest {
+    /// From when on.
+    pub t: f64,
+    /// ‖ẏ‖ there.
+    pub field: f64,
+    /// Its rounding noise.
+    pub noise: f64,
+}
+
 impl StopReason {
     /// Whether the run did what was asked for.
     pub fn is_completion(&self) -> bool {
-        matches!(self, Self::Horizon | Self::Rule { .. })
+        matches!(self, Self::Horizon | Self::Rule { .. } | Self::Stationary)
     }
 }
 

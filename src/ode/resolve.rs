@@ -5,22 +5,18 @@
 //! attract this is a box-constrained complementarity problem with a positive definite matrix, hence uniquely solvable, and
 //! principal pivoting finds it: worst violation first, least index after many pivots (Murty 1974), which cannot cycle.
 
+use super::event::Exit;
 use super::field::{NonFinite, PiecewiseField, SlideMargin};
 use super::mode::{Contact, Mode, Side};
+use super::noise::Noise;
 use super::observer::{Change, EventKind};
-use crate::vector::{max_abs, vectorised};
 
-/// A sliding margin below −this (relative to its scale) ends the slide.
-pub const MARGIN_TOL: f64 = 1e-12;
+/// A switch that was just released, where margin and rate are both zero up to the error of locating the exit, may have a rate of this
+/// size, relative to what the rates of both sides differ by, into its breakpoint before it counts as pushed back.
+pub const RELEASED_RATE_TOL: f64 = 1e-9;
 
-/// A free switch may have a rate of this size (relative to the largest rate) into its breakpoint before it counts as pushed back.
-const RATE_TOL: f64 = 1e-13;
-
-/// The same for a switch that was just released, where margin and rate are both zero up to the error of locating the exit.
-const RELEASED_RATE_TOL: f64 = 1e-9;
-
-/// Margins and rates are trusted down to this multiple of the field's relative noise.
-pub const NOISE_SAFETY: f64 = 8.0;
+/// An attraction below this part of its scale is none: the kink cannot hold.
+const NO_ATTRACTION: f64 = 1e-12;
 
 /// Why no mode was decided.
 #[derive(Debug)]
@@ -47,62 +43,54 @@ pub struct Meeting {
     pub expected: Vec<Contact>,
     /// Free switches that stand on a breakpoint without having reached it now (left a moment ago, or at the start of a run).
     pub resting: Vec<Contact>,
-    /// Sliding contacts whose slide ends, with the side they leave to.
-    pub exits: Vec<(Contact, Side)>,
+    /// Slides that end.
+    pub exits: Vec<Exit>,
     /// Contacts made to slide whatever their margins say, because their excursions are below resolution.
     pub forced: Vec<Contact>,
 }
 
 /// What a decision asks of a field. Calls but `enter` refer to the point and mode entered last.
 pub trait ContactField {
-    /// Evaluates at `y` in `mode`: the field, the rates of all switches, and the margins of the sliding contacts.
+    /// Evaluates at `y` in `mode`: the field, and the rates of all switches.
     ///
     /// # Errors
     /// When a value on the way is not finite.
-    fn enter(
-        &mut self,
-        y: &[f64],
-        mode: &Mode,
-        dy: &mut [f64],
-        rates: &mut [f64],
-        margins: &mut Vec<SlideMargin>,
-    ) -> Result<(), NonFinite>;
+    fn enter(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64], rates: &mut [f64]) -> Result<(), NonFinite>;
+
+    /// Margins of the sliding contacts, in the order of [`Mode::sliding`].
+    fn margins_in(&self, mode: &Mode, out: &mut Vec<SlideMargin>);
 
     /// As [`PiecewiseField::attraction`].
     fn attraction(&self, contact: Contact) -> (f64, f64);
 
-    /// As [`PiecewiseField::relative_noise`].
-    fn relative_noise(&self) -> f64;
+    /// As [`PiecewiseField::noise`].
+    fn noise(&self) -> (&Noise, bool);
 
-    /// As [`PiecewiseField::rate_scale`].
-    fn rate_scale(&self) -> f64;
+    /// As [`PiecewiseField::measure_noise`].
+    fn measure_noise(&mut self);
 }
 
 impl<F: PiecewiseField> ContactField for F {
-    fn enter(
-        &mut self,
-        y: &[f64],
-        mode: &Mode,
-        dy: &mut [f64],
-        rates: &mut [f64],
-        margins: &mut Vec<SlideMargin>,
-    ) -> Result<(), NonFinite> {
+    fn enter(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64], rates: &mut [f64]) -> Result<(), NonFinite> {
         self.eval(y, mode, dy)?;
         self.rates(dy, rates);
-        self.margins(margins);
         Ok(())
+    }
+
+    fn margins_in(&self, _mode: &Mode, out: &mut Vec<SlideMargin>) {
+        self.margins(out);
     }
 
     fn attraction(&self, contact: Contact) -> (f64, f64) {
         PiecewiseField::attraction(self, contact)
     }
 
-    fn relative_noise(&self) -> f64 {
-        PiecewiseField::relative_noise(self)
+    fn noise(&self) -> (&Noise, bool) {
+        PiecewiseField::noise(self)
     }
 
-    fn rate_scale(&self) -> f64 {
-        PiecewiseField::rate_scale(self)
+    fn measure_noise(&mut self) {
+        PiecewiseField::measure_noise(self);
     }
 }
 
@@ -126,33 +114,38 @@ pub fn resolve<F: ContactField>(
             None => {}
         }
     }
-    meeting.exits.iter().for_each(|&(contact, side)| mode.place(contact, side));
+    meeting.exits.iter().for_each(|exit| mode.place(exit.contact, exit.side));
     meeting.forced.iter().for_each(|&contact| mode.hold(contact));
     // Free switches whose sides are up for decision; sliding ones are in the mode.
     let mut free: Vec<Contact> = meeting.hits.iter().chain(&meeting.resting).copied().collect();
-    free.extend(meeting.exits.iter().map(|(contact, _)| contact));
-    let mut released: Vec<Contact> = meeting.exits.iter().map(|(contact, _)| *contact).collect();
+    free.extend(meeting.exits.iter().map(|exit| exit.contact));
+    let mut released: Vec<(Contact, f64)> = meeting.exits.iter().map(|exit| (exit.contact, exit.rate_scale)).collect();
+    // Contacts that nothing holds on one side are let go there, once.
+    let mut eased: Vec<Contact> = Vec::new();
     let mut repelled = Vec::new();
     let n_contacts = free.len() + mode.sliding().len();
     for pivot in 0..20 * n_contacts + 100 {
-        field.enter(y, mode, &mut work.dy, &mut work.rates, &mut work.margins)?;
+        field.enter(y, mode, &mut work.dy, &mut work.rates)?;
         work.n_evaluations += 1;
-        let largest_rate = vectorised!(max_abs(&work.rates)).max(field.rate_scale());
-        // Close to an equilibrium all of this is a small difference of large numbers.
-        let noise = NOISE_SAFETY * field.relative_noise();
-        let margin_tol = MARGIN_TOL.max(noise);
+        field.margins_in(mode, &mut work.margins);
+        if is_in_doubt(field, mode, &free, work) {
+            field.measure_noise();
+            field.margins_in(mode, &mut work.margins);
+        }
+        let noise = field.noise().0;
         let violated = |contact: Contact, side: Side| {
-            let tol = noise.max(if released.contains(&contact) { RELEASED_RATE_TOL } else { RATE_TOL });
+            let located =
+                released.iter().find(|(c, _)| *c == contact).map_or(0.0, |(_, scale)| RELEASED_RATE_TOL * scale);
             let inward = -side.sign() * work.rates[contact.switch];
-            (inward > tol * largest_rate).then(|| inward / largest_rate)
+            (inward > noise.rate(contact.switch).max(located)).then_some(inward)
         };
         let pushed_back =
             free.iter().filter_map(|&c| mode.side(c).and_then(|s| violated(c, s)).map(|size| (c, size, Action::Hold)));
         let let_go = mode.sliding().iter().zip(&work.margins).filter_map(|(&c, m)| {
-            let side = if m.below < m.above { Side::Below } else { Side::Above };
-            let lets_go = m.least() < -margin_tol * m.scale && !meeting.forced.contains(&c);
-            let repels = m.below < 0.0 && m.above < 0.0;
-            lets_go.then(|| (c, -m.least() / m.scale, Action::Release { side, repels }))
+            let lets_go = (m.is_over() || m.is_slack() && !eased.contains(&c)) && !meeting.forced.contains(&c);
+            let repels = m.below < -m.resolution && m.above < -m.resolution;
+            let action = Action::Release { side: m.exit(), repels, rate_scale: m.rate_scale(), slack: !m.is_over() };
+            lets_go.then(|| (c, -m.relative(), action))
         });
         let late = pivot > 3 * n_contacts + 10;
         // Free switches are settled before sliding ones are released: a release judged with a wrong side elsewhere is often undone.
@@ -169,16 +162,20 @@ pub fn resolve<F: ContactField>(
             None => return Ok(repelled),
             Some((contact, _, Action::Hold)) => {
                 // A kink that does not attract cannot hold: the switch goes through to its other side.
-                let (attraction, noise) = field.attraction(contact);
+                let (attraction, scale) = field.attraction(contact);
                 match mode.side(contact) {
-                    Some(side) if attraction <= -MARGIN_TOL * noise => mode.place(contact, side.opposite()),
+                    Some(side) if attraction <= -NO_ATTRACTION * scale => mode.place(contact, side.opposite()),
                     _ => mode.hold(contact),
                 }
-                released.retain(|c| *c != contact);
+                released.retain(|(c, _)| *c != contact);
             }
-            Some((contact, _, Action::Release { side, repels })) => {
+            Some((contact, _, Action::Release { side, repels, rate_scale, slack })) => {
                 if repels {
                     repelled.push(contact);
+                }
+                if slack {
+                    eased.push(contact);
+                    released.push((contact, rate_scale));
                 }
                 mode.place(contact, side);
                 if !free.contains(&contact) {
@@ -190,10 +187,23 @@ pub fn resolve<F: ContactField>(
     Err(ResolveError::Undecided)
 }
 
+/// Whether something is taken for zero by a noise that was measured elsewhere.
+fn is_in_doubt<F: ContactField>(field: &F, mode: &Mode, free: &[Contact], work: &Workspace) -> bool {
+    let (noise, is_current) = field.noise();
+    if is_current {
+        return false;
+    }
+    let rate = |c: &Contact| {
+        let inward = mode.side(*c).map_or(0.0, |side| -side.sign() * work.rates[c.switch]);
+        inward > 0.0 && inward <= noise.rate(c.switch)
+    };
+    free.iter().any(rate) || work.margins.iter().any(|m| m.least() < 0.0 && !m.is_over())
+}
+
 #[derive(Clone, Copy)]
 enum Action {
     Hold,
-    Release { side: Side, repels: bool },
+    Release { side: Side, repels: bool, rate_scale: f64, slack: bool },
 }
 
 /// Buffers that [`resolve`] works in and leaves its results in.

@@ -3,7 +3,7 @@
 //! Surfaces that attract become repelling ones and the other way round, so that a slide cannot be undone: it has forgotten where it came
 //! from. Without slides the reversed flow retraces the flow, at the price of amplifying errors as the flow damps them.
 
-use crate::ode::{Contact, Mode, NonFinite, PiecewiseField, SlideMargin};
+use crate::ode::{Contact, Mode, Noise, NonFinite, PiecewiseField, SlideMargin};
 
 /// ẏ = −f(y).
 #[derive(Debug, Clone)]
@@ -54,8 +54,12 @@ impl<F: PiecewiseField> PiecewiseField for Reversed<F> {
         (-attraction, noise)
     }
 
-    fn relative_noise(&self) -> f64 {
-        self.0.relative_noise()
+    fn measure_noise(&mut self) {
+        self.0.measure_noise();
+    }
+
+    fn noise(&self) -> (&Noise, bool) {
+        self.0.noise()
     }
 
     fn scale(&self, switch: usize) -> f64 {
@@ -64,10 +68,6 @@ impl<F: PiecewiseField> PiecewiseField for Reversed<F> {
 
     fn largest_scale(&self) -> f64 {
         self.0.largest_scale()
-    }
-
-    fn rate_scale(&self) -> f64 {
-        self.0.rate_scale()
     }
 
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64 {

@@ -24,6 +24,12 @@ pub struct SlideSystem {
     probes: Probes,
     scratch: KernelScratch,
     factor: Cholesky,
+    /// Whether Γ was factored as it is.
+    is_regular: bool,
+    /// The diagonal of Γ, in the order of the probes.
+    squares: Vec<f64>,
+    /// Place among the probes of each switch as it was given.
+    place_of: Vec<usize>,
     solution: Vec<f64>,
     products: Vec<f64>,
     border: Border,
@@ -40,14 +46,18 @@ impl SlideSystem {
         }
         self.probes.switches(batch, theta, forward, &self.switches);
         let k = self.switches.len();
-        let Self { probes, scratch, factor, blocks, .. } = self;
+        let Self { probes, scratch, factor, blocks, squares, is_regular, .. } = self;
         // Units whose gradients are parallel make Γ singular.
-        factor.factor_or_ridge(k, blocks, |gamma, stride| switch_gram(batch, forward, probes, scratch, gamma, stride));
+        *is_regular = factor.factor_or_ridge(k, blocks, |gamma, stride| {
+            switch_gram(batch, forward, probes, scratch, gamma, stride);
+            squares.clear();
+            squares.extend((0..k).map(|j| gamma[j * (stride + 1)]));
+        });
     }
 
     /// Puts the switches into the order of the probes; they are often those of the last time.
     fn order(&mut self, batch: &Batch, switches: impl Iterator<Item = usize>) {
-        let Self { given, switches: ordered, places, blocks, .. } = self;
+        let Self { given, switches: ordered, places, place_of, blocks, .. } = self;
         let n_before = given.len();
         given.extend(switches);
         let is_new = given.len() != 2 * n_before || given[..n_before] != given[n_before..];
@@ -58,6 +68,7 @@ impl SlideSystem {
         ordered.clone_from(given);
         places.clear();
         places.extend(0..ordered.len());
+        place_of.clone_from(places);
         blocks.clear();
         if !batch.network().layers()[0].is_plain() {
             return;
@@ -68,6 +79,7 @@ impl SlideSystem {
             (unit, sample)
         });
         ordered.iter_mut().zip(&*places).for_each(|(j, &e)| *j = given[e]);
+        places.iter().enumerate().for_each(|(place, &e)| place_of[e] = place);
         blocks.extend(ordered[..n_first].chunk_by(|&a, &b| batch.locate(a).1 == batch.locate(b).1).map(<[usize]>::len));
     }
 
@@ -76,6 +88,7 @@ impl SlideSystem {
         self.given.clear();
         self.switches.clear();
         self.places.clear();
+        self.place_of.clear();
         self.blocks.clear();
         self.factor.clear();
         self.border.clear();
@@ -100,6 +113,16 @@ impl SlideSystem {
     /// Switches of the system, in the order of its probes.
     pub fn switches(&self) -> &[usize] {
         &self.switches
+    }
+
+    /// ‖∇z‖² of a switch, by its place in the set as it was given.
+    pub fn square(&self, given: usize) -> f64 {
+        self.place_of.get(given).map_or(f64::NAN, |&place| self.squares[place])
+    }
+
+    /// Whether the gradients of the switches are independent of each other, to rounding.
+    pub fn is_regular(&self) -> bool {
+        self.switches.is_empty() || self.is_regular
     }
 
     /// Probes of the switches.

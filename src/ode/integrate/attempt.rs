@@ -1,9 +1,9 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
-use super::{DECAY_INTERVAL, Integration, OVERDUE, PREDICTION_REACH, RESTING, STABILITY_SHARE, STATIONARY};
+use super::{DECAY_INTERVAL, Integration, NOISE_INTERVAL, OVERDUE, PREDICTION_REACH, STABILITY_SHARE};
 use crate::ode::event::visit_boundaries;
 use crate::ode::field::{NonFinite, PiecewiseField};
-use crate::ode::outcome::StopReason;
+use crate::ode::outcome::{Rest, StopReason};
 use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
 use std::ops::ControlFlow;
@@ -24,11 +24,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if self.stats.steps >= self.options.max_steps {
             return ControlFlow::Break(StopReason::StepLimit { max_steps: self.options.max_steps });
         }
-        let dy = crate::vector::norm(&self.dy);
-        self.largest_dy = self.largest_dy.max(dy);
-        // Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
-        let rests = self.field.relative_noise() > RESTING && self.options.fixed_step.is_none();
-        if rests || (self.options.t_end.is_infinite() && dy <= STATIONARY * self.largest_dy) {
+        if self.n_rounds.is_multiple_of(NOISE_INTERVAL) {
+            self.field.measure_noise();
+        }
+        self.n_rounds += 1;
+        self.rest = self.options.fixed_step.is_none().then(|| self.at_rest()).flatten();
+        if self.rest.is_some() {
             if self.options.t_end.is_infinite() {
                 return ControlFlow::Break(StopReason::Stationary);
             }
@@ -40,6 +41,17 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.estimate_decay();
         }
         ControlFlow::Continue(())
+    }
+
+    /// Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
+    fn at_rest(&mut self) -> Option<Rest> {
+        let field = crate::vector::norm(&self.dy);
+        if field > self.field.noise().0.field() {
+            return None;
+        }
+        self.field.measure_noise();
+        let noise = self.field.noise().0.field();
+        (field <= noise).then_some(Rest { t: self.t, field, noise })
     }
 
     pub(super) fn estimate_decay(&mut self) {

@@ -1,7 +1,7 @@
 //! Branch points: events and near misses beyond which the result hangs on the last digits.
 
 use super::{BRANCH_MARGIN, Integration, Options};
-use crate::ode::event::Found;
+use crate::ode::event::{Exit, Found};
 use crate::ode::field::{PiecewiseField, SlideMargin};
 use crate::ode::mode::Side;
 use crate::ode::observer::{BranchKind, BranchPoint};
@@ -24,7 +24,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     pub(super) fn report_narrow_events(&mut self, found: &Found, margins: &[SlideMargin], rates: &[f64]) {
-        for (contact, side) in &found.exits {
+        for Exit { contact, side, .. } in &found.exits {
             let at = self.mode.sliding().binary_search(contact);
             let Some(m) = at.ok().and_then(|at| margins.get(at)) else { continue };
             let opposite = if *side == Side::Below { m.above } else { m.below };

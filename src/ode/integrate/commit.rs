@@ -7,7 +7,7 @@ use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode};
 use crate::ode::observer::{BranchKind, BranchPoint, Event, Point, StepView};
 use crate::ode::outcome::StopReason;
-use crate::ode::resolve::{Meeting, ResolveError, changes, resolve};
+use crate::ode::resolve::{Meeting, changes};
 use crate::ode::stepper::{Start, Stepper};
 use std::ops::ControlFlow;
 
@@ -47,7 +47,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             std::mem::swap(&mut self.start, &mut self.end);
             self.forced.clear();
             let Self { fresh, field, mode, start, .. } = self;
-            fresh.retain(|&c| still_on(&**field, mode, c, &start.values));
+            fresh.retain(|&c| mode.attached().contains(&c) || still_on(&**field, mode, c, &start.values));
         } else {
             self.stepper.reset();
         }
@@ -77,7 +77,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.report_narrow_events(&found, &margins, &before.rates);
         let forced = self.guard(&found, zero_length)?;
         let Self { fresh, field, mode, .. } = self;
-        fresh.retain(|&c| !found.hits.contains(&c) && still_on(&**field, mode, c, field.values()));
+        let still_on = |c| mode.attached().contains(&c) || still_on(&**field, mode, c, field.values());
+        fresh.retain(|&c| !found.hits.contains(&c) && still_on(c));
 
         let mut hits = found.hits;
         hits.sort_unstable();
@@ -89,12 +90,13 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let is_expected = |c: &Contact| self.field.is_pushed_back(*c, before.rates[c.switch]);
         let expected = hits.iter().copied().filter(is_expected).collect();
         let meeting = Meeting { hits, expected, resting: self.fresh.clone(), exits: found.exits, forced };
-        for lost in self.decide(&meeting)? {
+        for lost in self.decide(&meeting, &before.rates)? {
             let branch = BranchPoint { t: self.t, contact: lost, kind: BranchKind::LostAttraction, margin: 0.0 };
             self.observer.branch_point(&branch);
         }
         let contacts = on_surface.iter().chain(&meeting.resting).copied();
-        let changes = changes((&before.mode, &before.rates), (&self.mode, &self.work.rates), contacts, &meeting.hits);
+        let touched = if self.mode.attached().is_empty() { &meeting.hits[..] } else { &[] };
+        let changes = changes((&before.mode, &before.rates), (&self.mode, &self.work.rates), contacts, touched);
         self.forced = meeting.forced;
         let mode = &self.mode;
         self.fresh.extend(on_surface.iter().filter(|c| !mode.slides(c.switch)));
@@ -120,7 +122,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut forced = Vec::new();
         let window = 1e-8 * self.t;
         let hits = found.hits.iter().map(|c| (*c, true));
-        for (contact, is_hit) in hits.chain(found.exits.iter().map(|(c, _)| (*c, false))) {
+        for (contact, is_hit) in hits.chain(found.exits.iter().map(|exit| (exit.contact, false))) {
             let fresh_entry = Repeats { since: self.t, count: 0, zero_length: 0 };
             let entry = self.repeats.entry(contact.switch).or_insert(fresh_entry);
             if self.t - entry.since > window {
@@ -140,19 +142,6 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         ControlFlow::Continue(forced)
     }
 
-    pub(super) fn decide(&mut self, meeting: &Meeting) -> ControlFlow<StopReason, Vec<Contact>> {
-        let n_before = self.work.n_evaluations;
-        let n_contacts = meeting.hits.len() + meeting.resting.len() + self.mode.sliding().len();
-        let result = resolve(self.field, &self.y, &mut self.mode, meeting, &mut self.work);
-        self.stats.evaluations += self.work.n_evaluations - n_before;
-        self.stats.rate_evaluations += self.work.n_evaluations - n_before;
-        match result {
-            Ok(repelled) => ControlFlow::Continue(repelled),
-            Err(ResolveError::NonFinite(error)) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
-            Err(ResolveError::Undecided) => ControlFlow::Break(StopReason::Undecided { n_contacts }),
-        }
-    }
-
     /// Takes over field, rates, values and margins from the decision just made.
     pub(super) fn adopt_decision(&mut self) {
         self.dy.copy_from_slice(&self.work.dy);
@@ -167,6 +156,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut missed = None;
         let Self { field, mode, start, scratch, .. } = self;
         visit_beyond(&**field, mode, &start.values, scratch, |b, distance| {
+            if mode.attached().contains(&b.contact) {
+                return;
+            }
             let j = b.contact.switch;
             let rate = rates_before[j].abs().max(start.rates[j].abs());
             let scale = (field.scale(j) + b.at.abs()).max(rate * h);

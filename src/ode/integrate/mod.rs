@@ -8,6 +8,7 @@
 mod attempt;
 mod branches;
 mod commit;
+mod decide;
 mod dense;
 mod locate;
 mod start;
@@ -20,7 +21,7 @@ use super::field::PiecewiseField;
 use super::mode::{Contact, Mode};
 use super::norm::WrmsNorm;
 use super::observer::{Observer, Point};
-use super::outcome::{Stats, StopReason};
+use super::outcome::{Rest, Stats, StopReason};
 use super::resolve::Workspace;
 use super::stepper::Stepper;
 use std::collections::HashMap;
@@ -39,10 +40,8 @@ const PREDICTION_REACH: f64 = 1.05;
 const OVERDUE: u32 = 3;
 /// Steps between estimates of the decay rate.
 const DECAY_INTERVAL: u64 = 5;
-/// A gradient this far below its largest norm so far is rounding noise.
-const STATIONARY: f64 = 1e-14;
-/// A field whose relative rounding noise exceeds this is at rest.
-const RESTING: f64 = 1e-3;
+/// Rounds of the loop between measurements of rounding noise; it is also measured where something is taken for noise.
+const NOISE_INTERVAL: u64 = 32;
 /// Zero-length events of one switch after which it is made to slide for one step, and after which the run stops.
 const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
 /// Events of one switch within a relative time of 1e-8 after which the run stops.
@@ -97,6 +96,8 @@ pub struct Outcome {
     pub mode: Mode,
     /// Counters.
     pub stats: Stats,
+    /// From when on the flow has been at rest, if it is.
+    pub rest: Option<Rest>,
 }
 
 /// Integrates `field` from `y` at t = 0.
@@ -136,7 +137,9 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     last_error: f64,
     /// Steps in a row that ended where a crossing was predicted, and met none; from [`OVERDUE`] on all since the last event.
     n_overdue: u32,
-    largest_dy: f64,
+    /// Rounds of the loop.
+    n_rounds: u64,
+    rest: Option<Rest>,
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
     dy_cut: Vec<f64>,
@@ -199,7 +202,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             last_attempt: (0.0, false),
             last_error: 1.0,
             n_overdue: 0,
-            largest_dy: 0.0,
+            n_rounds: 0,
+            rest: None,
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],
             dy_cut: vec![0.0; dim],
@@ -227,9 +231,9 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             },
         };
         self.stats = self.stats.with(self.stepper.work());
-        let Self { field, observer, t, y, dy, mode, stats, .. } = self;
+        let Self { field, observer, t, y, dy, mode, stats, rest, .. } = self;
         observer.end(&Point { t, y: &y, dy: &dy, mode: &mode, field, stats: &stats }, &reason);
-        Outcome { reason, t, y, mode, stats }
+        Outcome { reason, t, y, mode, stats, rest }
     }
 
     /// One step of the run, with the event that may end it.

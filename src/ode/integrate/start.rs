@@ -15,6 +15,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn begin(&mut self) -> ControlFlow<StopReason> {
         self.mode = self.field.mode_from_values(&self.y);
         self.evaluate_here()?;
+        self.field.measure_noise();
         let mut on_breakpoint = Vec::new();
         for (j, &value) in self.field.values().iter().enumerate() {
             visit_boundaries(&*self.field, &self.mode, j, |b| {
@@ -26,7 +27,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut contacts = Vec::new();
         if !on_breakpoint.is_empty() {
             let meeting = Meeting { resting: on_breakpoint.clone(), ..Meeting::default() };
-            self.decide(&meeting)?;
+            self.decide_start(&meeting)?;
             self.adopt_decision();
             contacts
                 .extend(on_breakpoint.iter().map(|&contact| StartContact { contact, side: self.mode.side(contact) }));

@@ -80,7 +80,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Takes a stride if one pays here and can be made; says whether it did.
     pub(super) fn stride(&mut self) -> ControlFlow<StopReason, bool> {
-        if self.stats.steps < self.pace.next_trial || !self.forced.is_empty() {
+        if self.stats.steps < self.pace.next_trial || !self.forced.is_empty() || !self.mode.attached().is_empty() {
             return ControlFlow::Continue(false);
         }
         let longest = (self.options.t_end - self.t).min(self.observer.longest_stride(self.t));
@@ -192,7 +192,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 break;
             }
             let meeting = Meeting { resting: resting.clone(), ..Meeting::default() };
-            let ControlFlow::Continue(lost) = self.decide(&meeting) else { break };
+            let Ok(lost) = self.decide_generic(&meeting) else { break };
             self.adopt_decision();
             let more = self.found_beyond(&resting);
             if more.is_empty() {

@@ -24,10 +24,11 @@ pub use reduced::Instant;
 use super::cut::{CutField, START};
 use super::field::NonFinite;
 use super::mode::{Contact, Mode, Side};
+use super::noise::Noise;
 use super::norm::WrmsNorm;
 use super::observer::EventKind;
 use super::resolve::Workspace;
-use crate::vector::dot;
+use crate::vector::{dot, vectorised};
 use quadrature::{CHECK, NODES, Quadratic, RECORDED, at, integral, second_integral, through, weights, with_integrals};
 use reduced::{Recorded, Reduced, Stuck, add_column};
 
@@ -332,6 +333,7 @@ impl Strider {
         for (a, column) in active.iter().zip(reduced.gram.chunks_exact(m.max(1))) {
             add_column(column, a.seeds, &mut zeta);
         }
+        set_noise(cut.noise(), h, active, reduced, &zeta, &mu0);
         reduced.zeta = zeta.into_iter().map(through).collect();
         reduced.mu0 = mu0.into_iter().map(through).collect();
         self.correct_positions(cut);
@@ -585,6 +587,28 @@ impl Convergence {
     fn fails(&self) -> bool {
         let [.., before, _, last] = self.changes[..] else { return false };
         last.is_nan() || last > CONTRACTION * before
+    }
+}
+
+/// Rounding of the reduced system: that of the field, and that of taking the seeds out of ζ and putting them in again.
+fn set_noise(field: &Noise, h: f64, active: &[Active], reduced: &mut Reduced, zeta: &[Quadratic], mu0: &[Quadratic]) {
+    let m = active.len();
+    let unit = f64::EPSILON * (1.0 + (m as f64).sqrt());
+    let largest = |values: &[f64; 3]| values.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
+    let Reduced { gram, links, noise, .. } = reduced;
+    let Noise { rates, sensitivities, .. } = noise;
+    rates.clear();
+    rates.extend(zeta.iter().map(largest));
+    for (a, column) in active.iter().zip(gram.chunks_exact(m.max(1))) {
+        let seed = largest(&a.seeds);
+        vectorised!(rates.iter_mut().zip(column).for_each(|(rate, g)| *rate += seed * g.abs()));
+    }
+    sensitivities.clear();
+    sensitivities.extend(mu0.iter().map(largest));
+    links.iter().for_each(|link| sensitivities[link.source] += link.weight.abs() * largest(&active[link.reader].seeds));
+    for (c, a) in active.iter().enumerate() {
+        rates[c] = unit * rates[c] + h * field.rates.get(a.switch).copied().unwrap_or(0.0);
+        sensitivities[c] = unit * sensitivities[c] + field.sensitivities.get(a.switch).copied().unwrap_or(0.0);
     }
 }
 

@@ -12,10 +12,12 @@ use super::crossing::{first_negative, first_return};
 use super::held::{Couplings, Held};
 use super::quadrature::{Quadratic, at, integral, second_integral, shifted};
 use crate::ode::cut::Link;
-use crate::ode::field::{NonFinite, SlideMargin};
+use crate::ode::event::Exit;
+use crate::ode::field::{LOCATED, NonFinite, SlideMargin};
 use crate::ode::mode::{Contact, Mode, Side};
+use crate::ode::noise::Noise;
 use crate::ode::observer::{BranchKind, BranchPoint, Change};
-use crate::ode::resolve::{ContactField, MARGIN_TOL, Meeting, Workspace, changes, resolve};
+use crate::ode::resolve::{ContactField, Meeting, Workspace, changes, resolve};
 use crate::vector::vectorised;
 
 /// Size of rounding noise in μ relative to the largest μ, for deciding when a margin is zero.
@@ -86,6 +88,8 @@ pub struct Reduced {
     free: (Vec<Quadratic>, Vec<Quadratic>),
     held: Held,
     largest_mu: f64,
+    /// Rounding of rates and of μ.
+    pub noise: Noise,
 }
 
 /// What a stride needs to know of its active switches at one of the [`RECORDED`](super::quadrature::RECORDED) abscissae.
@@ -172,10 +176,19 @@ impl Reduced {
         (self.lines[piece].1, self.lines[piece + 1].1)
     }
 
-    fn margin_scale(&self, contact: Contact) -> f64 {
+    /// The margins of a sliding contact at x.
+    fn slide_margin(&self, contact: Contact) -> SlideMargin {
+        let c = contact.switch;
         let (low, high) = self.one_sided(contact);
-        let (delta, mu) = (at(&self.seeds[contact.switch], self.x), at(&self.mu[contact.switch], self.x));
-        delta.abs() + low.abs().max(high.abs()) * (mu.abs() + MU_NOISE * self.largest_mu)
+        let [below, above] = self.margin(contact).map(|q| at(&q, self.x));
+        let (delta, mu) = (at(&self.seeds[c], self.x), at(&self.mu[c], self.x));
+        let largest_slope = low.abs().max(high.abs());
+        let own = delta.abs() + largest_slope * mu.abs();
+        let scale = own + largest_slope * MU_NOISE * self.largest_mu;
+        let square = self.gram[c * (self.len() + 1)];
+        let noise = self.noise.rate(c) / square + largest_slope * self.noise.sensitivity(c);
+        let resolution = if noise.is_finite() { noise.max(LOCATED * own) } else { LOCATED * own };
+        SlideMargin { below, above, scale, resolution, square }
     }
 
     /// Follows the switches from x = 0 to 1, from values `z` in `mode`; `z` of a switch on a breakpoint is exactly that. Returns the events
@@ -331,15 +344,16 @@ impl Reduced {
                 }
             }
         }
-        let mut exits: Vec<(f64, (Contact, Side))> = Vec::new();
+        let mut exits: Vec<(f64, Exit)> = Vec::new();
         for &contact in mode.sliding() {
-            let tol = MARGIN_TOL * self.margin_scale(contact);
+            let now = self.slide_margin(contact);
             for (margin, side) in self.margin(contact).iter().zip([Side::Below, Side::Above]) {
                 let margin = shifted(margin, self.x);
                 let reach = (soonest + SIMULTANEOUS).min(left);
+                let tol = now.resolution.max(f64::MIN_POSITIVE);
                 let f = [(margin[0] + tol).max(tol), margin[1], margin[2], 0.0];
                 if let Some(y) = first_negative(f, reach) {
-                    exits.push((y, (contact, side)));
+                    exits.push((y, Exit { contact, side, rate_scale: now.rate_scale() }));
                     soonest = soonest.min(y);
                 }
             }
@@ -371,10 +385,10 @@ impl Reduced {
     /// Exits and crossings beyond which the result hangs on the last digits, with the margin that they had.
     fn narrow_events(&self, meeting: &Meeting, rates: &[f64]) -> Vec<BranchPoint> {
         let branch = |contact, kind, margin| BranchPoint { t: self.x, contact, kind, margin };
-        let exits = meeting.exits.iter().map(|&(contact, side)| {
+        let exits = meeting.exits.iter().map(|&Exit { contact, side, .. }| {
             let [below, above] = self.margin(contact);
             let opposite = if side == Side::Below { above } else { below };
-            let margin = at(&opposite, self.x).max(0.0) / self.margin_scale(contact);
+            let margin = at(&opposite, self.x).max(0.0) / self.slide_margin(contact).scale;
             branch(contact, BranchKind::NarrowExit, margin)
         });
         let largest = rates.iter().fold(0.0, |m: f64, r| m.max(r.abs()));
@@ -420,22 +434,10 @@ pub(super) fn add_column(column: &[f64], q: Quadratic, to: &mut [Quadratic]) {
 }
 
 impl ContactField for Reduced {
-    fn enter(
-        &mut self,
-        _y: &[f64],
-        mode: &Mode,
-        dy: &mut [f64],
-        rates: &mut [f64],
-        margins: &mut Vec<SlideMargin>,
-    ) -> Result<(), NonFinite> {
+    fn enter(&mut self, _y: &[f64], mode: &Mode, dy: &mut [f64], rates: &mut [f64]) -> Result<(), NonFinite> {
         self.solve(mode);
         dy.iter_mut().zip(&self.rates).for_each(|(d, r)| *d = at(r, self.x));
         rates.copy_from_slice(dy);
-        margins.clear();
-        for &contact in mode.sliding() {
-            let [below, above] = self.margin(contact).map(|q| at(&q, self.x));
-            margins.push(SlideMargin { below, above, scale: self.margin_scale(contact) });
-        }
         if rates.iter().all(|r| r.is_finite()) {
             Ok(())
         } else {
@@ -443,18 +445,21 @@ impl ContactField for Reduced {
         }
     }
 
+    fn margins_in(&self, mode: &Mode, out: &mut Vec<SlideMargin>) {
+        out.clear();
+        out.extend(mode.sliding().iter().map(|&contact| self.slide_margin(contact)));
+    }
+
     fn attraction(&self, contact: Contact) -> (f64, f64) {
         let (low, high) = self.one_sided(contact);
         ((high - low) * at(&self.mu[contact.switch], self.x), (high - low).abs() * MU_NOISE * self.largest_mu)
     }
 
-    fn relative_noise(&self) -> f64 {
-        4.0 * f64::EPSILON
+    fn noise(&self) -> (&Noise, bool) {
+        (&self.noise, true)
     }
 
-    fn rate_scale(&self) -> f64 {
-        0.0
-    }
+    fn measure_noise(&mut self) {}
 }
 
 #[cfg(test)]

@@ -1,0 +1,579 @@
+//! Contacts that are not generic: surfaces that coincide, depend on each other or vanish, met at one instant.
+//!
+//! Cut open at all contacts, the flow close to a point is that of a few numbers: with V_e = ∇z_e and g₀ the gradient without contacts,
+//! Γ = VVᵀ, M_ef = ∂z_e/∂a_f and μ⁰ = ∂L/∂a, a piecewise linear loss ℓ decides everything to first order ([`LocalModel`]). Where all kinks stand
+//! on one point, it is the order in which they are met that decides, and rounding would choose it. Here each kink is moved by a small
+//! amount of its own that never changes, so that coinciding kinks lie side by side and are met one after the other ([`settle`]): what
+//! becomes of the flow far from all of them is a continuation, the one that descent with small steps takes from a start close by. In
+//! between at most as many slide at a time as there are independent surfaces, so that multipliers stay unique.
+
+use super::cut::Link;
+use super::event::Exit;
+use super::field::{LOCATED, NonFinite, SlideMargin};
+use super::mode::{Contact, Mode, Side};
+use super::noise::{Noise, TRUSTED};
+use super::resolve::{ContactField, Meeting, RELEASED_RATE_TOL, ResolveError, Workspace, resolve};
+use crate::cholesky::Cholesky;
+use crate::vector::dot;
+
+/// A gradient with less than this part of its square off the span of others is inside it: the root of what rounding leaves of it.
+pub const INSIDE: f64 = 1e-10;
+
+/// The flow next to a point, cut open at contacts. Vectors are in the order of the contacts.
+#[derive(Debug, Clone, Default)]
+pub struct LocalModel {
+    /// The contacts, increasing, so that each reads only earlier ones.
+    pub contacts: Vec<Contact>,
+    /// Γ, both triangles.
+    pub gram: Vec<f64>,
+    /// M by increasing reader.
+    pub links: Vec<Link>,
+    /// Rates −Vg₀ without any seed.
+    pub rates: Vec<f64>,
+    /// μ⁰.
+    pub mu: Vec<f64>,
+    /// Slopes below and above each kink.
+    pub slopes: Vec<(f64, f64)>,
+    /// Noise of `rates` and `mu`.
+    pub measured: Noise,
+    /// What was solved last.
+    pub solution: Solution,
+}
+
+/// Rates, seeds and sensitivities in one mode.
+#[derive(Debug, Clone, Default)]
+pub struct Solution {
+    slope: Vec<f64>,
+    seeds: Vec<f64>,
+    mu: Vec<f64>,
+    rates: Vec<f64>,
+    noise: Noise,
+    factor: Cholesky,
+    lifts: Vec<Vec<f64>>,
+}
+
+impl LocalModel {
+    fn len(&self) -> usize {
+        self.contacts.len()
+    }
+
+    fn square(&self, e: usize) -> f64 {
+        self.gram[e * (self.len() + 1)]
+    }
+
+    fn column(&self, e: usize) -> &[f64] {
+        &self.gram[e * self.len()..(e + 1) * self.len()]
+    }
+
+    /// Solves for the seeds that hold what slides in `mode`, whose switches are places among the contacts.
+    fn solve(&mut self, mode: &Mode) {
+        let mut solution = std::mem::take(&mut self.solution);
+        let Solution { slope, seeds, mu, rates, noise, factor, lifts } = &mut solution;
+        let c = self.len();
+        slope.clear();
+        slope.extend(self.slopes.iter().enumerate().map(|(e, &(low, high))| match mode.pieces()[e] {
+            _ if mode.slides(e) => 0.0,
+            0 => low,
+            _ => high,
+        }));
+        mu.clone_from(&self.mu);
+        self.send_back(slope, mu, seeds);
+        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+        // D = D⁰ + Σ δ_e l_e with l_e what a seed of 1 at e makes of all seeds.
+        lifts.clear();
+        lifts.extend(held.iter().map(|&e| self.lift(slope, e)));
+        let pulled: Vec<Vec<f64>> = lifts.iter().map(|lift| self.pull(lift)).collect();
+        let free: Vec<f64> = self.pull(seeds).iter().zip(&self.rates).map(|(pulled, rate)| rate - pulled).collect();
+        let mut delta: Vec<f64> = lifts.iter().map(|lift| dot(lift, &free)).collect();
+        factor.factor_or_ridge(held.len(), &[], |matrix, stride| {
+            for (j, column) in pulled.iter().enumerate() {
+                (j..held.len()).for_each(|i| matrix[j * stride + i] = dot(&lifts[i], column));
+            }
+        });
+        if factor.size() == held.len() && !held.is_empty() {
+            factor.solve(&mut delta);
+        }
+        for (delta, lift) in delta.iter().zip(&*lifts) {
+            seeds.iter_mut().zip(lift).for_each(|(s, l)| *s += delta * l);
+        }
+        mu.clone_from(&self.mu);
+        self.links.iter().for_each(|link| mu[link.source] += link.weight * seeds[link.reader]);
+        rates.clear();
+        rates.extend(self.pull(seeds).iter().zip(&self.rates).map(|(pulled, rate)| rate - pulled));
+        self.send_on(slope, rates);
+        held.iter().for_each(|&e| rates[e] = 0.0);
+        let unit = f64::EPSILON * (1.0 + (c as f64).sqrt());
+        noise.rates.clear();
+        noise.rates.extend((0..c).map(|e| {
+            let sum: f64 = self.column(e).iter().zip(&*seeds).map(|(g, s)| (g * s).abs()).sum();
+            unit * (self.rates[e].abs() + sum) + self.measured.rates[e]
+        }));
+        // Noise passes through links as rates do.
+        for link in &self.links {
+            let passed = (link.weight * slope[link.source]).abs() * noise.rates[link.source];
+            noise.rates[link.reader] += passed;
+        }
+        noise.sensitivities.clone_from(&self.measured.sensitivities);
+        self.solution = solution;
+    }
+
+    /// D = Sμ on top of μ⁰ in `mu`, from the last contact to the first.
+    fn send_back(&self, slope: &[f64], mu: &mut [f64], seeds: &mut Vec<f64>) {
+        seeds.clear();
+        seeds.resize(mu.len(), 0.0);
+        let mut rest = &self.links[..];
+        for c in (0..mu.len()).rev() {
+            seeds[c] = slope[c] * mu[c];
+            while let Some((link, head)) = rest.split_last().filter(|(link, _)| link.reader == c) {
+                mu[link.source] += link.weight * seeds[c];
+                rest = head;
+            }
+        }
+    }
+
+    fn lift(&self, slope: &[f64], e: usize) -> Vec<f64> {
+        let mut lift = vec![0.0; self.len()];
+        lift[e] = 1.0;
+        let reached = self.links.partition_point(|link| link.reader <= e);
+        for link in self.links[..reached].iter().rev() {
+            lift[link.source] += lift[link.reader] * link.weight * slope[link.source];
+        }
+        lift
+    }
+
+    /// Γ·seeds.
+    fn pull(&self, seeds: &[f64]) -> Vec<f64> {
+        (0..self.len()).map(|e| dot(self.column(e), seeds)).collect()
+    }
+
+    /// ż ← (I − MS)⁻¹ż.
+    fn send_on(&self, slope: &[f64], rates: &mut [f64]) {
+        for link in &self.links {
+            rates[link.reader] += link.weight * slope[link.source] * rates[link.source];
+        }
+    }
+
+    /// What of the square of each contact's gradient is off the span of those of `others`, at most: independent ones among these are found in
+    /// their order. Returns them as well.
+    fn off_span(&self, others: &[usize]) -> (Vec<f64>, Vec<usize>) {
+        let mut left: Vec<f64> = (0..self.len()).map(|e| self.square(e)).collect();
+        let mut rows: Vec<Vec<f64>> = Vec::new();
+        let mut chosen = Vec::new();
+        for &p in others {
+            if left[p] <= INSIDE * self.square(p) {
+                continue;
+            }
+            let root = left[p].sqrt();
+            let row: Vec<f64> = (0..self.len())
+                .map(|e| (self.column(p)[e] - rows.iter().map(|r| r[p] * r[e]).sum::<f64>()) / root)
+                .collect();
+            left.iter_mut().zip(&row).for_each(|(l, r)| *l = (*l - r * r).max(0.0));
+            rows.push(row);
+            chosen.push(p);
+        }
+        (left, chosen)
+    }
+
+    /// Contacts that are free in `mode` and cannot leave their breakpoint as long as the sliding ones are held: their gradients lie in the span
+    /// of those, or they read nothing but such contacts.
+    fn attached(&self, mode: &Mode) -> Vec<usize> {
+        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+        let (left, _) = self.off_span(&held);
+        let mut depends: Vec<bool> = (0..self.len()).map(|e| mode.slides(e)).collect();
+        for e in 0..self.len() {
+            let reads = |link: &&Link| link.reader == e && depends[link.source];
+            depends[e] |= if self.square(e) > 0.0 {
+                left[e] <= INSIDE * self.square(e)
+            } else {
+                self.links.iter().any(|link| reads(&link))
+            };
+        }
+        (0..self.len()).filter(|&e| depends[e] && !mode.slides(e)).collect()
+    }
+
+    /// Directions off the surfaces slid on, along which one of the sliding contacts leaves, or two of them while an attached third one stays.
+    fn ways_out(&self, mode: &Mode, attached: &[usize]) -> Vec<WayOut> {
+        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+        let mut ways = Vec::new();
+        let mut values = vec![0.0; held.len()];
+        for at in 0..held.len() {
+            for sign in [-1.0, 1.0] {
+                values[at] = sign;
+                ways.push(self.way_out(&held, &values));
+                values[at] = 0.0;
+            }
+        }
+        for &f in attached.iter().filter(|&&f| self.square(f) > 0.0) {
+            let part = |at: usize, values: &mut [f64]| {
+                values[at] = 1.0;
+                let along = combine(self, &held, values)[f];
+                values[at] = 0.0;
+                along
+            };
+            let parts: Vec<f64> = (0..held.len()).map(|at| part(at, &mut values)).collect();
+            let size = |at: usize| (parts[at].abs() * self.square(held[at]).sqrt()) / self.square(f).sqrt();
+            let on: Vec<usize> = (0..held.len()).filter(|&at| size(at) > INSIDE.sqrt()).collect();
+            for (k, &i) in on.iter().enumerate() {
+                for &j in &on[k + 1..] {
+                    for sign in [-1.0, 1.0] {
+                        (values[i], values[j]) = (sign * parts[j] / parts[i].abs(), -sign * parts[i].signum());
+                        ways.push(self.way_out(&held, &values));
+                        (values[i], values[j]) = (0.0, 0.0);
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    /// Leaves the surfaces slid on so that the sliding contacts take the given values.
+    fn way_out(&self, held: &[usize], values: &[f64]) -> WayOut {
+        let c = self.len();
+        let mut zeta = vec![0.0; c];
+        held.iter().zip(values).for_each(|(&e, v)| zeta[e] = *v);
+        let passed = |zeta: f64, e: usize| zeta * if zeta < 0.0 { self.slopes[e].0 } else { self.slopes[e].1 };
+        let is_held = |e: usize| held.contains(&e);
+        let (mut own, mut weights) = (values.to_vec(), Vec::new());
+        // Links and gradients in turn: what a held one has from others it does not need from its own gradient.
+        for _ in 0..2 {
+            weights = solve_for(self, held, &own);
+            let along: Vec<f64> =
+                (0..c).map(|e| held.iter().zip(&weights).map(|(&p, w)| self.column(p)[e] * w).sum()).collect();
+            let mut rest = &self.links[..];
+            for e in 0..c {
+                let n = rest.partition_point(|link| link.reader == e);
+                let linked: f64 = rest[..n].iter().map(|l| l.weight * passed(zeta[l.source], l.source)).sum();
+                rest = &rest[n..];
+                match held.iter().position(|&h| h == e) {
+                    Some(at) => own[at] = values[at] - linked,
+                    None => zeta[e] = along[e] + linked,
+                }
+            }
+        }
+        let (mut slope, mut size, mut noise) = (0.0, 0.0, 0.0);
+        let mut add = |term: f64, rounding: f64| {
+            slope += term;
+            size += term.abs();
+            noise += rounding.abs();
+        };
+        for (&e, w) in held.iter().zip(&weights) {
+            add(-self.rates[e] * w, self.measured.rates[e] * w);
+        }
+        for e in 0..c {
+            // What rounding leaves of a zero is not passed on.
+            let is_moving =
+                is_held(e) || zeta[e].abs() > INSIDE.sqrt() * self.square(e).sqrt() * largest_step(self, held, values);
+            if is_moving {
+                let a = passed(zeta[e], e);
+                add(self.mu[e] * a, self.measured.sensitivities[e] * a);
+            } else {
+                zeta[e] = 0.0;
+            }
+        }
+        WayOut { zeta, slope, size, resolution: (TRUSTED * noise).max(LOCATED * size) }
+    }
+
+    /// Margins of the sliding contacts of a mode in which others are attached: the slope of the loss on the way out, that of all ways out on which a
+    /// contact has its side. They hold for what slides as a whole.
+    pub fn joint_margins(&self, mode: &Mode, own: &[SlideMargin]) -> Vec<SlideMargin> {
+        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+        let attached: Vec<usize> = (0..self.len()).filter(|&e| !mode.slides(e)).collect();
+        let ways = self.ways_out(mode, &attached);
+        let mut joint = own.to_vec();
+        for (at, margin) in joint.iter_mut().enumerate() {
+            let (below, above) = (&ways[2 * at], &ways[2 * at + 1]);
+            (margin.below, margin.above) = (below.slope, above.slope);
+            margin.resolution = margin.resolution.max(below.resolution).max(above.resolution);
+            for way in ways[2 * held.len()..].iter().filter(|way| way.slope < -way.resolution) {
+                let step = way.zeta[held[at]];
+                match step {
+                    s if s < 0.0 => margin.below = margin.below.min(way.slope / s.abs()),
+                    s if s > 0.0 => margin.above = margin.above.min(way.slope / s),
+                    _ => {}
+                }
+            }
+        }
+        joint
+    }
+}
+
+/// A direction in which sliding contacts leave together with what depends on them.
+#[derive(Debug, Clone)]
+struct WayOut {
+    /// Rates of all contacts.
+    zeta: Vec<f64>,
+    /// Slope of the loss.
+    slope: f64,
+    /// Size of its terms.
+    size: f64,
+    /// Below this it is zero.
+    resolution: f64,
+}
+
+impl WayOut {
+    /// Goes far out on it; what stands still on the way stays what it was.
+    fn take(&self, mode: &mut Mode, distance: &mut [f64]) {
+        for (e, (&zeta, distance)) in self.zeta.iter().zip(distance).enumerate().filter(|(_, (zeta, _))| **zeta != 0.0)
+        {
+            mode.place(place(e), if zeta < 0.0 { Side::Below } else { Side::Above });
+            *distance = FAR * zeta;
+        }
+    }
+}
+
+fn largest_step(model: &LocalModel, held: &[usize], values: &[f64]) -> f64 {
+    held.iter().zip(values).map(|(&e, v)| v.abs() / model.square(e).sqrt()).fold(0.0, f64::max)
+}
+
+impl ContactField for LocalModel {
+    fn enter(&mut self, _y: &[f64], mode: &Mode, dy: &mut [f64], rates: &mut [f64]) -> Result<(), NonFinite> {
+        self.solve(mode);
+        dy.copy_from_slice(&self.solution.rates);
+        rates.copy_from_slice(&self.solution.rates);
+        if rates.iter().all(|r| r.is_finite()) {
+            Ok(())
+        } else {
+            Err(NonFinite { what: "a rate of the switches that meet".into() })
+        }
+    }
+
+    fn margins_in(&self, mode: &Mode, out: &mut Vec<SlideMargin>) {
+        let Solution { seeds, mu, noise, .. } = &self.solution;
+        let largest = mu.iter().fold(0.0, |largest: f64, m| largest.max(m.abs()));
+        out.clear();
+        for e in mode.sliding().iter().map(|contact| contact.switch) {
+            let (low, high) = self.slopes[e];
+            let steep = low.abs().max(high.abs());
+            let own = seeds[e].abs() + steep * mu[e].abs();
+            let square = self.square(e);
+            let rounding = noise.rate(e) / square + steep * noise.sensitivity(e);
+            let resolution = if rounding.is_finite() { rounding.max(LOCATED * own) } else { LOCATED * own };
+            let (below, above) = (seeds[e] - low * mu[e], high * mu[e] - seeds[e]);
+            out.push(SlideMargin { below, above, scale: own.max(1e-3 * steep * largest), resolution, square });
+        }
+    }
+
+    fn attraction(&self, contact: Contact) -> (f64, f64) {
+        let (low, high) = self.slopes[contact.switch];
+        let mu = self.solution.mu[contact.switch];
+        ((high - low) * mu, (high - low).abs() * mu.abs())
+    }
+
+    fn noise(&self) -> (&Noise, bool) {
+        (&self.solution.noise, true)
+    }
+
+    fn measure_noise(&mut self) {}
+}
+
+/// What is known of a meeting before it is decided: modes and rates in the order of the contacts.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Where each contact was: a side, or `None` for one that slides.
+    pub sides: &'a [Option<Side>],
+    /// Rates with which they have come.
+    pub rates: &'a [f64],
+    /// Slides that end, with places for switches.
+    pub exits: &'a [Exit],
+    /// Whether the contacts that reach their breakpoint are on their way to it; those are far from it before.
+    pub hits: &'a [bool],
+}
+
+/// What becomes of contacts.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// Side of each, `None` where it slides.
+    pub sides: Vec<Option<Side>>,
+    /// Places of free ones that cannot leave their breakpoint as long as the others slide.
+    pub attached: Vec<usize>,
+}
+
+/// Distance from which contacts come, in distances between the kinks that coincided.
+const FAR: f64 = 1e3;
+
+/// Follows the contacts from where they come from past all kinks, each moved by its own small distance. Where that ends on surfaces although
+/// the loss falls on a way out (kinks that repel may lie side by side with others that attract, and are no obstacle where they coincide), it goes on from far
+/// out on that way.
+///
+/// # Errors
+/// When one of the generic contacts cannot be decided, or there is no end of them.
+pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace) -> Result<Settled, ResolveError> {
+    let c = model.len();
+    work.dy.resize(c, 0.0);
+    work.rates.resize(c, 0.0);
+    let mut mode = Mode::new(arrival.sides.iter().map(|side| u16::from(*side == Some(Side::Above))).collect());
+    (0..c).filter(|&e| arrival.sides[e].is_none()).for_each(|e| mode.hold(place(e)));
+    let mut distance = distances(model, &arrival, &mode);
+    let ease = leave(model, arrival.exits, &mut mode, &mut distance);
+    for _ in 0..4 + 2 * c {
+        follow(model, &mut mode, &mut distance, &ease, work)?;
+        let attached = model.attached(&mode);
+        let falls = |way: &WayOut| way.slope < -way.resolution;
+        let steepness = |way: &WayOut| way.slope / way.size;
+        let ways = if attached.is_empty() { Vec::new() } else { model.ways_out(&mode, &attached) };
+        let steepest = ways.iter().filter(|way| falls(way)).min_by(|a, b| steepness(a).total_cmp(&steepness(b)));
+        let Some(way) = steepest else {
+            return Ok(Settled { sides: (0..c).map(|e| mode.side(place(e))).collect(), attached });
+        };
+        way.take(&mut mode, &mut distance);
+    }
+    Err(ResolveError::Undecided)
+}
+
+/// Takes slides that end out to where they leave to, with what depends on them. Returns the rates below which a contact rests there: its rate begins at zero.
+fn leave(model: &LocalModel, exits: &[Exit], mode: &mut Mode, distance: &mut [f64]) -> Vec<f64> {
+    let mut ease = vec![0.0; model.len()];
+    if exits.is_empty() {
+        return ease;
+    }
+    let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+    let mut values = vec![0.0; held.len()];
+    let mut rate_scale = 0.0_f64;
+    for exit in exits {
+        if let Ok(at) = held.binary_search(&exit.contact.switch) {
+            let square = model.square(exit.contact.switch);
+            values[at] = exit.side.sign() * square.sqrt();
+            rate_scale = rate_scale.max(exit.rate_scale / square.sqrt());
+        }
+    }
+    let way = model.way_out(&held, &values);
+    way.take(mode, distance);
+    ease.iter_mut().zip(&way.zeta).for_each(|(ease, zeta)| *ease = RELEASED_RATE_TOL * rate_scale * zeta.abs());
+    ease
+}
+
+fn place(switch: usize) -> Contact {
+    Contact { switch, breakpoint: 0 }
+}
+
+/// Follows the contacts until nothing changes any more.
+fn follow(
+    model: &mut LocalModel,
+    mode: &mut Mode,
+    distance: &mut [f64],
+    ease: &[f64],
+    work: &mut Workspace,
+) -> Result<(), ResolveError> {
+    let c = model.len();
+    let mut meeting = Meeting::default();
+    for _ in 0..200 + 50 * c {
+        meeting.resting = (0..c).filter(|&e| !mode.slides(e) && distance[e] == 0.0).map(place).collect();
+        meeting.resting.retain(|contact| !meeting.hits.contains(contact));
+        resolve(model, &[], mode, &meeting, work)?;
+        let noise = &model.solution.noise;
+        let soonest = (0..c).filter(|&e| !mode.slides(e) && distance[e] != 0.0).filter_map(|e| {
+            let inward = -distance[e].signum() * work.rates[e];
+            (inward > noise.rate(e).max(ease[e])).then(|| (distance[e].abs() / inward, e))
+        });
+        let Some((t, hit)) = soonest.min_by(|a, b| a.0.total_cmp(&b.0)) else { return Ok(()) };
+        for (e, distance) in distance.iter_mut().enumerate() {
+            if mode.slides(e) {
+                *distance = 0.0;
+                continue;
+            }
+            let moved = *distance + t * work.rates[e];
+            // Nothing passes its kink unseen.
+            *distance = if moved * *distance < 0.0 { 0.0 } else { moved };
+        }
+        distance[hit] = 0.0;
+        meeting = Meeting { hits: vec![place(hit)], ..Meeting::default() };
+    }
+    Err(ResolveError::Undecided)
+}
+
+/// Distances of the contacts from their own kinks in the beginning: zero for those that slide, far away for those that arrive, and for
+/// all others what the coincidence with these leaves to choose.
+fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &Mode) -> Vec<f64> {
+    let c = model.len();
+    let shift: Vec<f64> = (0..c).map(|e| of_its_own(model.contacts[e]) * model.square(e).sqrt()).collect();
+    let fastest = (0..c)
+        .filter(|&e| arrival.hits[e] && model.square(e) > 0.0)
+        .map(|e| arrival.rates[e].abs() / model.square(e).sqrt())
+        .fold(0.0, f64::max);
+    let time = if fastest > 0.0 { FAR / fastest } else { 0.0 };
+    let side = |e: usize| arrival.sides[e].map_or(0.0, Side::sign);
+    // Where each contact is to be, relative to the kinks as they stood.
+    let target = |e: usize| match arrival.sides[e] {
+        None => shift[e],
+        Some(side) if arrival.hits[e] => shift[e] + side.sign() * (arrival.rates[e] * time).abs(),
+        Some(side) => shift[e] + side.sign() * model.square(e).sqrt(),
+    };
+    let rank = |e: &usize| (!mode.slides(*e), !arrival.hits[*e], *e);
+    let mut order: Vec<usize> = (0..c).filter(|&e| model.square(e) > 0.0).collect();
+    order.sort_by_key(rank);
+    let (_, chosen) = model.off_span(&order);
+    let is_chosen: Vec<bool> = (0..c).map(|e| chosen.contains(&e)).collect();
+    let mut zeta: Vec<f64> = (0..c).map(|e| if is_chosen[e] { target(e) } else { 0.0 }).collect();
+    let slope = |e: usize| match mode.side(Contact { switch: e, breakpoint: 0 }) {
+        None => 0.0,
+        Some(Side::Below) => model.slopes[e].0,
+        Some(Side::Above) => model.slopes[e].1,
+    };
+    // What links pass on depends on the dependent ones, and these on what is chosen: two rounds settle both.
+    for _ in 0..2 {
+        let linked: Vec<f64> = {
+            let mut linked = vec![0.0; c];
+            for link in &model.links {
+                linked[link.reader] += link.weight * slope(link.source) * (zeta[link.source] - shift[link.source]);
+            }
+            linked
+        };
+        let own: Vec<f64> = chosen.iter().map(|&e| zeta[e] - linked[e]).collect();
+        let combined = combine(model, &chosen, &own);
+        for e in (0..c).filter(|&e| !is_chosen[e]) {
+            zeta[e] = combined[e] + linked[e];
+        }
+    }
+    let mut size: Vec<f64> = (0..c).map(|e| model.square(e).sqrt()).collect();
+    for link in &model.links {
+        if model.square(link.reader) == 0.0 {
+            let (low, high) = model.slopes[link.source];
+            size[link.reader] += link.weight.abs() * low.abs().max(high.abs()) * size[link.source];
+        }
+    }
+    (0..c)
+        .map(|e| match arrival.sides[e] {
+            None => 0.0,
+            // A switch that depends on nothing but others stays in its piece as long as these leave it where it is.
+            Some(_) if model.square(e) == 0.0 => {
+                let d = zeta[e] + side(e) * 0.1 * size[e];
+                if d * side(e) > 0.0 { d } else { side(e) * f64::MIN_POSITIVE.sqrt() }
+            }
+            Some(_) if is_chosen[e] => zeta[e] - shift[e],
+            Some(_) => {
+                let d = zeta[e] - shift[e];
+                // On the side it is known to be on: the shifts decide only where that leaves a choice.
+                if d * side(e) >= 0.0 { d } else { side(e) * f64::MIN_POSITIVE.sqrt() }
+            }
+        })
+        .collect()
+}
+
+/// Values that all contacts take where the independent ones among them take those given, as far as gradients go.
+fn combine(model: &LocalModel, chosen: &[usize], values: &[f64]) -> Vec<f64> {
+    let weights = solve_for(model, chosen, values);
+    let value = |e: usize| chosen.iter().zip(&weights).map(|(&p, w)| model.column(p)[e] * w).sum();
+    (0..model.len()).map(value).collect()
+}
+
+/// The combination of the gradients of independent contacts along which they take the given values.
+fn solve_for(model: &LocalModel, chosen: &[usize], values: &[f64]) -> Vec<f64> {
+    let mut factor = Cholesky::default();
+    factor.factor_or_ridge(chosen.len(), &[], |matrix, stride| {
+        for (j, &p) in chosen.iter().enumerate() {
+            (j..chosen.len()).for_each(|i| matrix[j * stride + i] = model.column(p)[chosen[i]]);
+        }
+    });
+    let mut weights = values.to_vec();
+    if factor.size() == chosen.len() && !chosen.is_empty() {
+        factor.solve(&mut weights);
+    }
+    weights
+}
+
+/// A number of size ¼ to 1 that belongs to a contact for ever: the fractional parts of multiples of the golden ratio.
+fn of_its_own(contact: Contact) -> f64 {
+    let part =
+        (contact.switch as f64 * 0.618_033_988_749_895 + f64::from(contact.breakpoint) * 0.414_213_562_373_095).fract();
+    if part < 0.5 { -1.0 + 1.5 * part } else { -0.5 + 1.5 * part }
+}

@@ -1,0 +1,168 @@
+//! Which mode goes on from a meeting: one contact after the other where surfaces are independent, together where they are not, and by a
+//! look ahead where the first derivatives say nothing.
+
+use super::Integration;
+use crate::ode::contact::{Arrival, Settled, settle};
+use crate::ode::event::Exit;
+use crate::ode::field::PiecewiseField;
+use crate::ode::mode::{Contact, Mode, Side};
+use crate::ode::outcome::StopReason;
+use crate::ode::resolve::{Meeting, ResolveError, Workspace, resolve};
+use crate::ode::stepper::Stepper;
+use crate::vector::norm;
+use std::ops::ControlFlow;
+
+/// How far ahead the look goes, in parts of ‖y‖: the root of what rounding leaves of a second difference is smaller.
+const AHEAD: f64 = 1e-5;
+
+impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
+    /// Decides a meeting at the present point, the surfaces of which it is on; contacts have come with `rates`. Returns those that lost their attraction.
+    pub(super) fn decide(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
+        let before = self.mode.clone();
+        let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly();
+        let mut repelled = Vec::new();
+        let mut generic = Err(ResolveError::Undecided);
+        if is_generic {
+            generic = self.decide_generic(meeting);
+        }
+        match generic {
+            Ok(found) => repelled = found,
+            Err(ResolveError::NonFinite(error)) => {
+                return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+            }
+            Err(ResolveError::Undecided) => {
+                self.mode.clone_from(&before);
+                self.decide_jointly(meeting, rates, is_generic)?;
+            }
+        }
+        self.look_ahead(meeting)?;
+        ControlFlow::Continue(repelled)
+    }
+
+    /// The same at the start of a run, to which nothing has come: what stands on a breakpoint is there by choice.
+    pub(super) fn decide_start(&mut self, meeting: &Meeting) -> ControlFlow<StopReason> {
+        let before = self.mode.clone();
+        if self.decide_generic(meeting).is_err() {
+            self.mode.clone_from(&before);
+            let none = vec![0.0; self.field.n_switches()];
+            self.decide_jointly(meeting, &none, true)?;
+        }
+        self.look_ahead(meeting)
+    }
+
+    /// One contact after the other.
+    pub(super) fn decide_generic(&mut self, meeting: &Meeting) -> Result<Vec<Contact>, ResolveError> {
+        let n_before = self.work.n_evaluations;
+        let result = resolve(self.field, &self.y, &mut self.mode, meeting, &mut self.work);
+        self.stats.evaluations += self.work.n_evaluations - n_before;
+        self.stats.rate_evaluations += self.work.n_evaluations - n_before;
+        let repelled = result?;
+        if self.field.slides_regularly() { Ok(repelled) } else { Err(ResolveError::Undecided) }
+    }
+
+    /// All contacts at once, from their local model. `was_tried` says that one after the other has failed.
+    fn decide_jointly(&mut self, meeting: &Meeting, rates: &[f64], was_tried: bool) -> ControlFlow<StopReason> {
+        let mut contacts = self.mode.contacts_with(&meeting.hits);
+        contacts.extend(self.mode.attached().iter().chain(&meeting.resting));
+        contacts.sort_unstable();
+        contacts.dedup();
+        let undecided = StopReason::Undecided { n_contacts: contacts.len() };
+        if !self.field.noise().1 {
+            self.field.measure_noise();
+        }
+        let model = match self.field.local_model(&self.y, &self.mode, &contacts) {
+            Ok(model) => model,
+            Err(error) => return ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+        };
+        self.stats.evaluations += 1;
+        let sides: Vec<Option<Side>> = contacts.iter().map(|&c| self.mode.side(c)).collect();
+        let place = |contact: &Contact| contacts.binary_search(contact).ok();
+        let local = |exit: &Exit| {
+            place(&exit.contact).map(|switch| Exit { contact: Contact { switch, breakpoint: 0 }, ..*exit })
+        };
+        let exits: Vec<Exit> = meeting.exits.iter().filter_map(local).collect();
+        let hits: Vec<bool> = contacts.iter().map(|c| meeting.hits.contains(c)).collect();
+        let come: Vec<f64> = contacts.iter().map(|c| rates[c.switch]).collect();
+        let arrival = Arrival { sides: &sides, rates: &come, exits: &exits, hits: &hits };
+        let settled = model.map(|mut model| settle(&mut model, arrival, &mut Workspace::default()));
+        match settled {
+            Some(Ok(settled)) => self.adopt_settled(&contacts, &settled),
+            Some(Err(ResolveError::NonFinite(error))) => {
+                return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+            }
+            // A field without a local model, or too many changes: what goes one after the other is the best there is.
+            None | Some(Err(ResolveError::Undecided)) => {
+                if was_tried {
+                    return ControlFlow::Break(undecided);
+                }
+                self.mode.attach(Vec::new());
+                let n_before = self.work.n_evaluations;
+                let result = resolve(self.field, &self.y, &mut self.mode, meeting, &mut self.work);
+                self.stats.evaluations += self.work.n_evaluations - n_before;
+                self.stats.rate_evaluations += self.work.n_evaluations - n_before;
+                return match result {
+                    Ok(_) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(undecided),
+                };
+            }
+        }
+        self.enter_mode()
+    }
+
+    fn adopt_settled(&mut self, contacts: &[Contact], settled: &Settled) {
+        for (&contact, side) in contacts.iter().zip(&settled.sides) {
+            match side {
+                Some(side) => self.mode.place(contact, *side),
+                None => self.mode.hold(contact),
+            }
+        }
+        self.mode.attach(settled.attached.iter().map(|&place| contacts[place]).collect());
+    }
+
+    /// Evaluates at the present point in the present mode.
+    fn enter_mode(&mut self) -> ControlFlow<StopReason> {
+        let Self { field, work, y, mode, stats, .. } = self;
+        stats.evaluations += 1;
+        stats.rate_evaluations += 1;
+        if let Err(error) = field.eval(y, mode, &mut work.dy) {
+            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+        }
+        field.rates(&work.dy, &mut work.rates);
+        field.margins(&mut work.margins);
+        ControlFlow::Continue(())
+    }
+
+    /// Contacts at which neither the rate nor its jump differs from zero are decided by what they do a little later, on the way that the flow takes.
+    fn look_ahead(&mut self, meeting: &Meeting) -> ControlFlow<StopReason> {
+        let contacts = meeting.hits.iter().chain(&meeting.resting);
+        let noise = self.field.noise().0;
+        let is_open = |c: &&Contact| {
+            let (attraction, _) = self.field.attraction(**c);
+            let steepest = noise.sensitivity(c.switch);
+            !self.mode.attached().contains(c)
+                && !self.mode.slides(c.switch)
+                && self.work.rates[c.switch].abs() <= noise.rate(c.switch)
+                && attraction.abs() <= steepest
+        };
+        let open: Vec<Contact> = contacts.filter(is_open).copied().collect();
+        let speed = norm(&self.work.dy);
+        if open.is_empty() || speed == 0.0 {
+            return ControlFlow::Continue(());
+        }
+        let step = AHEAD * norm(&self.y) / speed;
+        let mut ahead: Vec<f64> = self.y.iter().zip(&self.work.dy).map(|(y, d)| y + step * d).collect();
+        let mut mode: Mode = self.mode.clone();
+        let all = mode.contacts_with(&open);
+        let meeting = Meeting { resting: open, ..Meeting::default() };
+        let n_before = self.work.n_evaluations;
+        let is_decided = self.field.project(&mut ahead, &mode, &all).is_ok()
+            && resolve(self.field, &ahead, &mut mode, &meeting, &mut self.work).is_ok()
+            && self.field.slides_regularly();
+        self.stats.evaluations += self.work.n_evaluations - n_before;
+        self.stats.rate_evaluations += self.work.n_evaluations - n_before;
+        if is_decided {
+            self.mode = mode;
+        }
+        self.enter_mode()
+    }
+}

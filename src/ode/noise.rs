@@ -1,0 +1,39 @@
+//! Rounding noise of a field: what of a rate, a margin or the field itself is nothing but rounding.
+//!
+//! A rate is a sum of terms that may cancel. Its rounding error goes with the sizes of these terms and not with what is left of them, so
+//! that every switch has a noise of its own: that of a sample whose residual has vanished may be all there is, while another one is
+//! still far from rest.
+
+/// Values below this many times their noise are zero.
+pub const TRUSTED: f64 = 4.0;
+
+/// Noise of everything that decisions rest on, in the units of each.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Noise {
+    /// Of ‖ẏ‖.
+    pub field: f64,
+    /// Of the rate of each switch.
+    pub rates: Vec<f64>,
+    /// Of what a switch's slope is multiplied with, ∂L/∂a for a network, of each switch.
+    pub sensitivities: Vec<f64>,
+}
+
+impl Noise {
+    /// A field without noise.
+    pub const NONE: Self = Self { field: 0.0, rates: Vec::new(), sensitivities: Vec::new() };
+
+    /// The rate of a switch below which it is rounding.
+    pub fn rate(&self, switch: usize) -> f64 {
+        TRUSTED * self.rates.get(switch).copied().unwrap_or(0.0)
+    }
+
+    /// The same for its sensitivity.
+    pub fn sensitivity(&self, switch: usize) -> f64 {
+        TRUSTED * self.sensitivities.get(switch).copied().unwrap_or(0.0)
+    }
+
+    /// The same for the norm of the field.
+    pub fn field(&self) -> f64 {
+        TRUSTED * self.field
+    }
+}
