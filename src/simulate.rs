@@ -210,6 +210,10 @@ impl StopRule<FlowField> for LossRule {
         // The first call is at the start of the run.
         loss - *self.target.get_or_insert(factor * loss)
     }
+
+    fn never_rises(&self) -> bool {
+        true
+    }
 }
 
 struct GradientRule {

@@ -7,7 +7,7 @@ use crate::loss::Loss;
 use crate::net::{Backward, Batch, Forward, Held, KernelScratch, Probes, gradient_rates, mirror, switch_gram};
 use crate::ode::cut::{N_NODES, START};
 use crate::ode::{CutField, Link, Mode, Noise, NonFinite};
-use crate::vector::all_finite;
+use crate::vector::{all_finite, max_abs, vectorised};
 use std::sync::Arc;
 
 /// One point at which the network stands.
@@ -29,6 +29,8 @@ pub struct CutNetwork {
     nodes: [Node; N_NODES],
     /// Seeds of all switches at the start.
     start_seeds: Vec<f64>,
+    /// max |∂L/∂a| over each hidden layer at the start.
+    largest_mu: Vec<f64>,
     noise: Noise,
     active: Vec<usize>,
     held: Vec<Held>,
@@ -55,6 +57,7 @@ impl CutNetwork {
             lines,
             nodes: Default::default(),
             start_seeds: Vec::new(),
+            largest_mu: Vec::new(),
             noise: Noise::default(),
             active: Vec::new(),
             held: Vec::new(),
@@ -67,23 +70,25 @@ impl CutNetwork {
         })
     }
 
-    /// Stands at the start of a step: θ, its forward pass, the seeds of all switches and of the outputs.
+    /// Stands at the start of a step: θ, its forward and backward pass, the seeds of the outputs, and its noise.
     pub fn begin(
         &mut self,
         data: &Arc<MergedData>,
         theta: &[f64],
         forward: &Forward,
-        seeds: &[f64],
+        backward: &Backward,
         output_seed: &[f64],
         noise: &Noise,
     ) {
         self.noise.clone_from(noise);
+        let largest = |layer| vectorised!(max_abs(&backward.mu[self.batch.layer_range(layer)]));
+        self.largest_mu = (1..=self.batch.network().n_hidden()).map(largest).collect();
         self.data.clone_from(data);
         let Node { theta: own_theta, forward: own_forward, output_seed: own_seed } = &mut self.nodes[START];
         fill(own_theta, theta);
         own_forward.copy(forward);
         fill(own_seed, output_seed);
-        fill(&mut self.start_seeds, seeds);
+        fill(&mut self.start_seeds, &backward.seed);
         self.active.clear();
     }
 
@@ -109,6 +114,10 @@ impl CutField for CutNetwork {
     fn seeds(&self, switches: &[usize], out: &mut Vec<f64>) {
         out.clear();
         out.extend(switches.iter().map(|&s| self.start_seeds[s]));
+    }
+
+    fn largest_sensitivity(&self, switch: usize) -> f64 {
+        self.largest_mu[self.batch.layer_of(switch) - 1]
     }
 
     fn noise(&self) -> &Noise {

@@ -683,7 +683,7 @@ impl PiecewiseField for FlowField {
             self.cut = CutNetwork::new(&self.batch, &self.switches, &self.data, self.loss).map(Box::new);
         }
         let cut = self.cut.as_mut()?;
-        cut.begin(&self.data, &self.theta, &self.forward, &self.backward.seed, &self.residual_seed, &self.noise);
+        cut.begin(&self.data, &self.theta, &self.forward, &self.backward, &self.residual_seed, &self.noise);
         Some(&mut **cut)
     }
 

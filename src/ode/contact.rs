@@ -174,39 +174,48 @@ impl LocalModel {
         (left, chosen)
     }
 
-    /// Contacts that are free in `mode` and cannot leave their breakpoint as long as the sliding ones are held: their gradients lie in the span
-    /// of those, or they read nothing but such contacts.
-    fn attached(&self, mode: &Mode) -> Vec<usize> {
-        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
-        let (left, _) = self.off_span(&held);
-        let mut depends: Vec<bool> = (0..self.len()).map(|e| mode.slides(e)).collect();
+    /// Contacts that cannot leave their breakpoint as long as those of `held` do not: their gradients lie in the span of theirs, or they read
+    /// nothing but such contacts. `held` ones are not among them.
+    fn dependent(&self, held: &[usize]) -> Vec<usize> {
+        let (left, _) = self.off_span(held);
+        let mut depends: Vec<bool> = (0..self.len()).map(|e| held.contains(&e)).collect();
         for e in 0..self.len() {
-            let reads = |link: &&Link| link.reader == e && depends[link.source];
             depends[e] |= if self.square(e) > 0.0 {
                 left[e] <= INSIDE * self.square(e)
             } else {
-                self.links.iter().any(|link| reads(&link))
+                self.links.iter().any(|link| link.reader == e && depends[link.source])
             };
         }
-        (0..self.len()).filter(|&e| depends[e] && !mode.slides(e)).collect()
+        (0..self.len()).filter(|e| depends[*e] && !held.contains(e)).collect()
     }
 
-    /// Directions off the surfaces slid on, along which one of the sliding contacts leaves, or two of them while an attached third one stays.
-    fn ways_out(&self, mode: &Mode, attached: &[usize]) -> Vec<WayOut> {
-        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+    /// Whether the gradients of two contacts have anything in common.
+    fn depends_on(&self, e: usize, other: usize) -> bool {
+        let product = self.column(e)[other];
+        product * product > INSIDE * self.square(e) * self.square(other)
+    }
+
+    /// Whether a contact that depends on nothing else reads this one.
+    fn is_read(&self, e: usize) -> bool {
+        self.links.iter().any(|link| link.source == e && self.square(link.reader) == 0.0)
+    }
+
+    /// Directions off the surfaces of independent contacts `held`, along which one of these leaves, downwards and then upwards, for each of them; and
+    /// then those along which two of them leave while an attached third one stays.
+    fn ways_out(&self, held: &[usize], attached: &[usize]) -> Vec<WayOut> {
         let mut ways = Vec::new();
         let mut values = vec![0.0; held.len()];
         for at in 0..held.len() {
             for sign in [-1.0, 1.0] {
                 values[at] = sign;
-                ways.push(self.way_out(&held, &values));
+                ways.push(self.way_out(held, &values));
                 values[at] = 0.0;
             }
         }
         for &f in attached.iter().filter(|&&f| self.square(f) > 0.0) {
             let part = |at: usize, values: &mut [f64]| {
                 values[at] = 1.0;
-                let along = combine(self, &held, values)[f];
+                let along = combine(self, held, values)[f];
                 values[at] = 0.0;
                 along
             };
@@ -217,7 +226,7 @@ impl LocalModel {
                 for &j in &on[k + 1..] {
                     for sign in [-1.0, 1.0] {
                         (values[i], values[j]) = (sign * parts[j] / parts[i].abs(), -sign * parts[i].signum());
-                        ways.push(self.way_out(&held, &values));
+                        ways.push(self.way_out(held, &values));
                         (values[i], values[j]) = (0.0, 0.0);
                     }
                 }
@@ -278,7 +287,7 @@ impl LocalModel {
     pub fn joint_margins(&self, mode: &Mode, own: &[SlideMargin]) -> Vec<SlideMargin> {
         let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
         let attached: Vec<usize> = (0..self.len()).filter(|&e| !mode.slides(e)).collect();
-        let ways = self.ways_out(mode, &attached);
+        let ways = self.ways_out(&held, &attached);
         let mut joint = own.to_vec();
         for (at, margin) in joint.iter_mut().enumerate() {
             let (below, above) = (&ways[2 * at], &ways[2 * at + 1]);
@@ -391,9 +400,9 @@ pub struct Settled {
 /// Distance from which contacts come, in distances between the kinks that coincided.
 const FAR: f64 = 1e3;
 
-/// Follows the contacts from where they come from past all kinks, each moved by its own small distance. Where that ends on surfaces although
-/// the loss falls on a way out (kinks that repel may lie side by side with others that attract, and are no obstacle where they coincide), it goes on from far
-/// out on that way.
+/// Follows the contacts from just past all kinks, which is where a step of descent takes them, each kink moved by its own small distance. Where
+/// that ends among the kinks although the loss falls on a way out (kinks that repel may lie side by side with others that attract, and two that let
+/// pass leave a place between them where nothing moves: neither is there where they coincide), it goes on from far out on that way.
 ///
 /// # Errors
 /// When one of the generic contacts cannot be decided, or there is no end of them.
@@ -403,21 +412,46 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
     work.rates.resize(c, 0.0);
     let mut mode = Mode::new(arrival.sides.iter().map(|side| u16::from(*side == Some(Side::Above))).collect());
     (0..c).filter(|&e| arrival.sides[e].is_none()).for_each(|e| mode.hold(place(e)));
-    let mut distance = distances(model, &arrival, &mode);
+    let mut distance = distances(model, &arrival, &mut mode);
     let ease = leave(model, arrival.exits, &mut mode, &mut distance);
     for _ in 0..4 + 2 * c {
         follow(model, &mut mode, &mut distance, &ease, work)?;
-        let attached = model.attached(&mode);
-        let falls = |way: &WayOut| way.slope < -way.resolution;
-        let steepness = |way: &WayOut| way.slope / way.size;
-        let ways = if attached.is_empty() { Vec::new() } else { model.ways_out(&mode, &attached) };
-        let steepest = ways.iter().filter(|way| falls(way)).min_by(|a, b| steepness(a).total_cmp(&steepness(b)));
-        let Some(way) = steepest else {
+        let Some(way) = way_on(model, &mut mode, &distance, work) else {
+            let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+            let attached = model.dependent(&held);
             return Ok(Settled { sides: (0..c).map(|e| mode.side(place(e))).collect(), attached });
         };
         way.take(&mut mode, &mut distance);
     }
     Err(ResolveError::Undecided)
+}
+
+/// The steepest way out of what has come to stay among the kinks and depends on each other; where there is none it is held.
+fn way_on(model: &LocalModel, mode: &mut Mode, distance: &[f64], work: &Workspace) -> Option<WayOut> {
+    let noise = &model.solution.noise;
+    let stays = |e: usize| {
+        let is_among = distance[e].abs() <= 0.1 * FAR * model.square(e).sqrt();
+        mode.slides(e) || is_among && work.rates[e].abs() <= noise.rate(e)
+    };
+    let mut order: Vec<usize> = (0..model.len()).filter(|&e| model.square(e) > 0.0 && stays(e)).collect();
+    order.sort_by_key(|&e| (!mode.slides(e), e));
+    let (_, mut basis) = model.off_span(&order);
+    // A free contact on which nothing else depends is where it belongs.
+    let others: Vec<usize> = order.iter().copied().filter(|e| !basis.contains(e)).collect();
+    basis.retain(|&b| mode.slides(b) || others.iter().any(|&o| model.depends_on(o, b)) || model.is_read(b));
+    basis.sort_unstable();
+    let attached = model.dependent(&basis);
+    if attached.is_empty() {
+        return None;
+    }
+    let falls = |way: &WayOut| way.slope < -way.resolution;
+    let steepness = |way: &WayOut| way.slope / way.size;
+    let ways = model.ways_out(&basis, &attached);
+    let steepest = ways.into_iter().filter(falls).min_by(|a, b| steepness(a).total_cmp(&steepness(b)));
+    if steepest.is_none() {
+        basis.iter().for_each(|&e| mode.hold(place(e)));
+    }
+    steepest
 }
 
 /// Takes slides that end out to where they leave to, with what depends on them. Returns the rates below which a contact rests there: its rate begins at zero.
@@ -481,9 +515,9 @@ fn follow(
     Err(ResolveError::Undecided)
 }
 
-/// Distances of the contacts from their own kinks in the beginning: zero for those that slide, far away for those that arrive, and for
-/// all others what the coincidence with these leaves to choose.
-fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &Mode) -> Vec<f64> {
+/// Distances of the contacts from their own kinks in the beginning, and their sides: zero for those that slide, far on the other side for those that have come,
+/// and for all others what the coincidence with these leaves to choose.
+fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &mut Mode) -> Vec<f64> {
     let c = model.len();
     let shift: Vec<f64> = (0..c).map(|e| of_its_own(model.contacts[e]) * model.square(e).sqrt()).collect();
     let fastest = (0..c)
@@ -491,11 +525,13 @@ fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &Mode) -> Vec<f64>
         .map(|e| arrival.rates[e].abs() / model.square(e).sqrt())
         .fold(0.0, f64::max);
     let time = if fastest > 0.0 { FAR / fastest } else { 0.0 };
-    let side = |e: usize| arrival.sides[e].map_or(0.0, Side::sign);
+    for (e, side) in arrival.sides.iter().enumerate().filter(|(e, _)| arrival.hits[*e]) {
+        side.iter().for_each(|side| mode.place(place(e), side.opposite()));
+    }
     // Where each contact is to be, relative to the kinks as they stood.
     let target = |e: usize| match arrival.sides[e] {
         None => shift[e],
-        Some(side) if arrival.hits[e] => shift[e] + side.sign() * (arrival.rates[e] * time).abs(),
+        Some(side) if arrival.hits[e] => shift[e] - side.sign() * (arrival.rates[e] * time).abs(),
         Some(side) => shift[e] + side.sign() * model.square(e).sqrt(),
     };
     let rank = |e: &usize| (!mode.slides(*e), !arrival.hits[*e], *e);
@@ -504,7 +540,7 @@ fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &Mode) -> Vec<f64>
     let (_, chosen) = model.off_span(&order);
     let is_chosen: Vec<bool> = (0..c).map(|e| chosen.contains(&e)).collect();
     let mut zeta: Vec<f64> = (0..c).map(|e| if is_chosen[e] { target(e) } else { 0.0 }).collect();
-    let slope = |e: usize| match mode.side(Contact { switch: e, breakpoint: 0 }) {
+    let slope = |mode: &Mode, e: usize| match mode.side(place(e)) {
         None => 0.0,
         Some(Side::Below) => model.slopes[e].0,
         Some(Side::Above) => model.slopes[e].1,
@@ -514,7 +550,8 @@ fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &Mode) -> Vec<f64>
         let linked: Vec<f64> = {
             let mut linked = vec![0.0; c];
             for link in &model.links {
-                linked[link.reader] += link.weight * slope(link.source) * (zeta[link.source] - shift[link.source]);
+                linked[link.reader] +=
+                    link.weight * slope(mode, link.source) * (zeta[link.source] - shift[link.source]);
             }
             linked
         };
@@ -531,22 +568,23 @@ fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &Mode) -> Vec<f64>
             size[link.reader] += link.weight.abs() * low.abs().max(high.abs()) * size[link.source];
         }
     }
-    (0..c)
-        .map(|e| match arrival.sides[e] {
-            None => 0.0,
-            // A switch that depends on nothing but others stays in its piece as long as these leave it where it is.
-            Some(_) if model.square(e) == 0.0 => {
-                let d = zeta[e] + side(e) * 0.1 * size[e];
-                if d * side(e) > 0.0 { d } else { side(e) * f64::MIN_POSITIVE.sqrt() }
-            }
-            Some(_) if is_chosen[e] => zeta[e] - shift[e],
-            Some(_) => {
-                let d = zeta[e] - shift[e];
-                // On the side it is known to be on: the shifts decide only where that leaves a choice.
-                if d * side(e) >= 0.0 { d } else { side(e) * f64::MIN_POSITIVE.sqrt() }
-            }
-        })
-        .collect()
+    let mut distance = vec![0.0; c];
+    for e in (0..c).filter(|&e| arrival.sides[e].is_some()) {
+        let d = zeta[e] - if model.square(e) == 0.0 { 0.0 } else { shift[e] };
+        let is_far = d.abs() > 0.1 * FAR * size[e];
+        if is_chosen[e] || is_far {
+            distance[e] = d;
+            mode.place(place(e), if d < 0.0 { Side::Below } else { Side::Above });
+            continue;
+        }
+        // On the side it is known to be on: the shifts decide only where that leaves a choice. A switch that depends on nothing but others stays in
+        // its piece as long as these leave it where it is.
+        let side = arrival.sides[e].map_or(0.0, Side::sign);
+        let d = if model.square(e) == 0.0 { d + side * 0.1 * size[e] } else { d };
+        distance[e] = if d * side > 0.0 { d } else { side * f64::MIN_POSITIVE.sqrt() };
+        mode.place(place(e), if side < 0.0 { Side::Below } else { Side::Above });
+    }
+    distance
 }
 
 /// Values that all contacts take where the independent ones among them take those given, as far as gradients go.

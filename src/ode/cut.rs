@@ -38,6 +38,9 @@ pub trait CutField {
     /// Seeds of switches at [`START`], sliding ones included.
     fn seeds(&self, switches: &[usize], out: &mut Vec<f64>);
 
+    /// The largest ∂L/∂a at [`START`] among those that margins of a switch are compared with.
+    fn largest_sensitivity(&self, switch: usize) -> f64;
+
     /// Rounding noise of the field at [`START`], by switch.
     fn noise(&self) -> &Noise;
 

@@ -102,6 +102,8 @@ pub enum BranchKind {
     NearMiss,
     /// A switch crossed a repelling kink with hardly any speed.
     NarrowCrossing,
+    /// A switch that chattered was held for one step whatever its margins said.
+    Regularised,
 }
 
 /// An instant beyond which the result depends on the last digits, or on a choice.

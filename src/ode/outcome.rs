@@ -123,6 +123,8 @@ pub struct Stats {
     pub limited_by_stability: u64,
     /// Accepted steps that were kept short ahead of a predicted crossing.
     pub limited_by_crossing: u64,
+    /// Contacts held for one step against their margins, because their excursions are below the resolution of time.
+    pub regularised: u64,
 }
 
 impl Stats {

@@ -506,6 +506,7 @@ fn branch_summary(row: &BranchRow) -> BranchSummary {
         BranchKind::NarrowExit => "narrow_exit",
         BranchKind::NearMiss => "near_miss",
         BranchKind::NarrowCrossing => "narrow_crossing",
+        BranchKind::Regularised => "regularised",
     };
     BranchSummary {
         t: row.t,

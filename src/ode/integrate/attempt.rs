@@ -1,6 +1,9 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
-use super::{DECAY_INTERVAL, Integration, NOISE_INTERVAL, OVERDUE, PREDICTION_REACH, STABILITY_SHARE};
+use super::{
+    DECAY_INTERVAL, Integration, MOST_HALVINGS, Missed, NOISE_INTERVAL, OVERDUE, PREDICTION_REACH, STABILITY_SHARE,
+};
+use crate::ode::controller::StepController;
 use crate::ode::event::visit_boundaries;
 use crate::ode::field::{NonFinite, PiecewiseField};
 use crate::ode::outcome::{Rest, StopReason};
@@ -128,6 +131,18 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.stats.rejected += 1;
             self.stepper.reset();
         }
+    }
+
+    /// Gives up a step that has passed something it did not show; the next attempt is half as long.
+    pub(super) fn halve(&mut self, h: f64, missed: Missed) -> ControlFlow<StopReason> {
+        self.n_missed += 1;
+        if self.n_missed > MOST_HALVINGS || self.options.fixed_step.is_some() {
+            return ControlFlow::Break(StopReason::MissedEvent { contact: missed.contact, distance: missed.distance });
+        }
+        self.stats.rejected += 1;
+        self.controller = StepController::new(0.5 * h, self.stepper.error_exponent());
+        self.stepper.reset();
+        self.evaluate_here()
     }
 
     /// Takes the step just accepted once more with the shorter length `h`, which needs no judgement; returns the length taken.

@@ -15,12 +15,13 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Moves to the cut, still in the old mode, and tells the observers.
     pub(super) fn commit_step(&mut self, h: f64, cut: &Cut) -> ControlFlow<()> {
         let x = match cut {
-            Cut::Nothing => 1.0,
+            Cut::Nothing | Cut::Missed(_) => 1.0,
             Cut::Event(found) => found.x,
             Cut::Rule { x, .. } => *x,
         };
         let t_end = if x == 1.0 { self.time_after(h) } else { self.t + x * h };
         self.stats.steps += 1;
+        self.n_missed = 0;
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let extent = Extent { t: self.t, h, x_cut: x, t_cut: t_end };
         let dense = Dense { interpolant: &*self.stepper, start, extent };
@@ -95,8 +96,15 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.observer.branch_point(&branch);
         }
         let contacts = on_surface.iter().chain(&meeting.resting).copied();
-        let touched = if self.mode.attached().is_empty() { &meeting.hits[..] } else { &[] };
+        // What passes a set of surfaces that depend on each other does not touch them one by one.
+        let is_joint = !before.mode.attached().is_empty() || !self.mode.attached().is_empty();
+        let touched = if is_joint { &[] } else { &meeting.hits[..] };
         let changes = changes((&before.mode, &before.rates), (&self.mode, &self.work.rates), contacts, touched);
+        for &contact in &meeting.forced {
+            let branch = BranchPoint { t: self.t, contact, kind: BranchKind::Regularised, margin: 0.0 };
+            self.observer.branch_point(&branch);
+        }
+        self.stats.regularised += meeting.forced.len() as u64;
         self.forced = meeting.forced;
         let mode = &self.mode;
         self.fresh.extend(on_surface.iter().filter(|c| !mode.slides(c.switch)));

@@ -1,8 +1,8 @@
 //! Locate: what cuts an accepted step short, an event or a stop rule, and at which part of the step.
 
 use super::branches::narrow_margin;
-use super::{Cut, Integration, MOST_RETAKES, RETAKE_SLACK, SIMULTANEOUS, X_TOL};
-use crate::ode::event::{Found, Located};
+use super::{Cut, Integration, MOST_RETAKES, Missed, RETAKE_SLACK, SIMULTANEOUS, WRONG_SIDE, X_TOL};
+use crate::ode::event::{Found, Located, visit_beyond};
 use crate::ode::field::PiecewiseField;
 use crate::ode::outcome::StopReason;
 use crate::ode::root::{Bracket, first_outside};
@@ -43,6 +43,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut n_retakes = if is_taken_anew { MOST_RETAKES } else { 0 };
         loop {
             let found = self.search(h)?;
+            if let Some(missed) = self.missed(h, found.as_ref()) {
+                return ControlFlow::Continue((h, Cut::Missed(missed)));
+            }
             let x_end = found.as_ref().map_or(1.0, |f| f.x);
             let rule = self.earliest_rule(x_end)?;
             let x_cut = rule.map_or(x_end, |(x, _)| x);
@@ -172,6 +175,29 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             Some(reason) => ControlFlow::Break(reason),
             None => ControlFlow::Continue(found),
         }
+    }
+
+    /// A free switch that is beyond a boundary of its piece at the cut, by more than rounding, and not about to be decided there.
+    fn missed(&mut self, h: f64, found: Option<&Found>) -> Option<Missed> {
+        // What crosses within a step is seen from its ends; inside it only what was looked at is.
+        let found = found?;
+        let Self { field, mode, start, end, scratch, work, .. } = self;
+        let mut missed = None;
+        let mut values = std::mem::take(&mut work.values);
+        values.clear();
+        values.extend_from_slice(field.values());
+        visit_beyond(&**field, mode, &values, scratch, |b, distance| {
+            let j = b.contact.switch;
+            let scale = (field.scale(j) + b.at.abs()).max(start.rates[j].abs().max(end.rates[j].abs()) * h);
+            if distance < -WRONG_SIDE * scale
+                && !found.hits.contains(&b.contact)
+                && !mode.attached().contains(&b.contact)
+            {
+                missed = Some(Missed { contact: b.contact, distance: distance / scale });
+            }
+        });
+        work.values = values;
+        missed
     }
 
     pub(super) fn earliest_rule(&mut self, x_end: f64) -> ControlFlow<StopReason, Option<(f64, &'static str)>> {

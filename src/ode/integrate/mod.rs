@@ -48,6 +48,8 @@ const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
 const CHATTER_LIMIT: u32 = 400;
 /// Relative margins below this, or below this multiple of rtol, make an event a branch point worth listing.
 const BRANCH_MARGIN: (f64, f64) = (1e-5, 1e3);
+/// Halvings of a step that passes a boundary it does not show before the run stops.
+const MOST_HALVINGS: u32 = 40;
 /// A switch on the wrong side by more than this, relative to its scale, means that an event was missed.
 const WRONG_SIDE: f64 = 1e-9;
 /// A step taken anew ends this part of it behind the event: there the interpolant joins the method's own end to second order.
@@ -81,6 +83,11 @@ pub trait StopRule<F> {
 
     /// Positive as long as the run goes on; continuous between events. The field was last evaluated at the point in question.
     fn margin(&mut self, field: &F, dy: &[f64]) -> f64;
+
+    /// Whether the margin never rises along the flow, so that its sign at the end of a stride says whether it was zero inside.
+    fn never_rises(&self) -> bool {
+        false
+    }
 }
 
 /// How an integration ended.
@@ -130,6 +137,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     fresh: Vec<Contact>,
     /// Contacts held for one step whatever their margins say.
     forced: Vec<Contact>,
+    /// Steps in a row that passed something they did not show.
+    n_missed: u32,
     decay: Option<f64>,
     /// Length of the last accepted attempt, and whether an event cut it short.
     last_attempt: (f64, bool),
@@ -168,11 +177,24 @@ struct Repeats {
     zero_length: u32,
 }
 
+/// A free switch found beyond a boundary of its piece.
+#[derive(Debug, Clone, Copy)]
+struct Missed {
+    contact: Contact,
+    /// Relative to the switch's scale, negative.
+    distance: f64,
+}
+
 /// What cuts a step short.
 enum Cut {
+    /// The step has passed something that it did not show, and is not taken.
+    Missed(Missed),
     Nothing,
     Event(Found),
-    Rule { x: f64, name: &'static str },
+    Rule {
+        x: f64,
+        name: &'static str,
+    },
 }
 
 impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
@@ -198,6 +220,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             end,
             fresh: Vec::new(),
             forced: Vec::new(),
+            n_missed: 0,
             decay: None,
             last_attempt: (0.0, false),
             last_error: 1.0,
@@ -244,6 +267,9 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         }
         let h = self.attempt()?;
         let (h, cut) = self.locate(h)?;
+        if let Cut::Missed(missed) = cut {
+            return self.halve(h, missed);
+        }
         let told = self.commit_step(h, &cut);
         if let Cut::Rule { name, .. } = cut {
             return ControlFlow::Break(StopReason::Rule { name });

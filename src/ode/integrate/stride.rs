@@ -11,6 +11,7 @@ use crate::ode::outcome::{Stats, StopReason};
 use crate::ode::resolve::{Meeting, changes};
 use crate::ode::stepper::Stepper;
 use crate::ode::stride::{GivenUp, Stride, StrideStart, Strider};
+use crate::vector::{max_abs, vectorised};
 use std::ops::ControlFlow;
 
 /// Evaluations that a stride costs, about, landing included.
@@ -73,7 +74,9 @@ struct Landing {
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Strides are never tried where they are not asked for, or the field cannot be cut.
     pub(super) fn begin_pace(&mut self) {
-        if !self.options.strides || self.field.cut().is_none() {
+        // What falls and rises again between events could be passed inside.
+        let can_be_passed = self.rules.iter().any(|rule| !rule.never_rises());
+        if !self.options.strides || can_be_passed || self.field.cut().is_none() {
             self.pace.next_trial = u64::MAX;
         }
     }
@@ -162,9 +165,21 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     fn attempt_stride(&mut self, h: f64) -> Result<Stride, GivenUp> {
-        let Self { field, pace: Pace { strider, .. }, stats, y, dy, mode, fresh, options, .. } = self;
+        let Self {
+            field,
+            pace: Pace { strider, .. },
+            stats,
+            y,
+            dy,
+            mode,
+            fresh,
+            options,
+            start: End { rates, .. },
+            ..
+        } = self;
         let cut = field.cut().ok_or(GivenUp::Stuck)?;
-        let start = StrideStart { y, dy, mode, fresh, norm: options.norm };
+        let largest_rate = vectorised!(max_abs(rates));
+        let start = StrideStart { y, dy, mode, fresh, norm: options.norm, largest_rate };
         let (n_evaluations, n_rates) = (strider.n_evaluations, strider.n_rates);
         let made = strider.attempt(cut, start, h);
         stats.evaluations += strider.n_evaluations - n_evaluations;
@@ -209,12 +224,29 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.evaluate_here()?;
             return ControlFlow::Continue(None);
         };
-        let rates = &self.work.rates;
-        let changes = changes((&stride.mode, rates), (&self.mode, rates), on_surface.iter().copied(), &[]);
+        let changes = if self.mode == stride.mode {
+            Vec::new()
+        } else {
+            let before = self.rates_in(&stride.mode)?;
+            changes((&stride.mode, &before), (&self.mode, &self.work.rates), on_surface.iter().copied(), &[])
+        };
         self.fresh = on_surface;
         let mode = &self.mode;
         self.fresh.retain(|c| !mode.slides(c.switch));
         ControlFlow::Continue(Some((Landing { changes, lost }, departure)))
+    }
+
+    /// Rates at the present point in a mode that is not the present one; the field is evaluated in that one again.
+    fn rates_in(&mut self, mode: &Mode) -> ControlFlow<StopReason, Vec<f64>> {
+        let mut rates = vec![0.0; self.field.n_switches()];
+        self.stats.evaluations += 1;
+        self.stats.rate_evaluations += 1;
+        if let Err(error) = self.field.eval(&self.y, mode, &mut self.dy_cut) {
+            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+        }
+        self.field.rates(&self.dy_cut, &mut rates);
+        self.evaluate_here()?;
+        ControlFlow::Continue(rates)
     }
 
     /// Free switches beyond a boundary by more than rounding, those known to rest on it apart.

@@ -62,6 +62,8 @@ pub struct StrideStart<'a> {
     pub fresh: &'a [Contact],
     /// The tolerance.
     pub norm: WrmsNorm,
+    /// The largest rate of any switch.
+    pub largest_rate: f64,
 }
 
 /// A finished stride.
@@ -235,6 +237,7 @@ impl Strider {
         reduced.lines.extend_from_slice(cut.lines());
         reduced.breakpoints.clear();
         reduced.breakpoints.extend_from_slice(cut.breakpoints());
+        reduced.largest_rate = h * start.largest_rate;
         fields.iter_mut().chain([&mut self.scratch]).for_each(|f| f.resize(start.y.len(), 0.0));
         fields[0].copy_from_slice(start.dy);
         // θ₀ + c h f₀ + (c h)²/2·ḟ with ḟ from the stride before.
@@ -309,6 +312,8 @@ impl Strider {
         cut.couple(LATER[0], &mut reduced.gram, &mut reduced.links);
         reduced.groups.clear();
         reduced.groups.extend(self.list.iter().map(|&switch| cut.group(switch)));
+        reduced.largest_mu.clear();
+        reduced.largest_mu.extend(self.list.iter().map(|&switch| cut.largest_sensitivity(switch)));
         reduced.gram.iter_mut().for_each(|g| *g *= h);
         for node in LATER {
             values.clear();

@@ -11,6 +11,7 @@
 use super::crossing::{first_negative, first_return};
 use super::held::{Couplings, Held};
 use super::quadrature::{Quadratic, at, integral, second_integral, shifted};
+use crate::ode::contact::INSIDE;
 use crate::ode::cut::Link;
 use crate::ode::event::Exit;
 use crate::ode::field::{LOCATED, NonFinite, SlideMargin};
@@ -34,6 +35,8 @@ const MOST_AT_ONCE: usize = 60;
 pub enum Stuck {
     /// Modes could not be decided.
     Undecided,
+    /// Surfaces that depend on each other have met.
+    Coincident,
     /// Events without end at one instant.
     Chatter,
     /// A number that is not finite.
@@ -87,7 +90,10 @@ pub struct Reduced {
     /// Seeds without multipliers, and Γ times them.
     free: (Vec<Quadratic>, Vec<Quadratic>),
     held: Held,
-    largest_mu: f64,
+    /// max |μ| of the layer of each switch at the start of the stride.
+    pub largest_mu: Vec<f64>,
+    /// The largest rate of any switch there, per stride.
+    pub largest_rate: f64,
     /// Rounding of rates and of μ.
     pub noise: Noise,
 }
@@ -160,7 +166,6 @@ impl Reduced {
                 (0..3).for_each(|k| mu[link.source][k] += link.weight * seeds[link.reader][k]);
             }
         }
-        self.largest_mu = self.mu.iter().fold(0.0, |largest, mu| largest.max(at(mu, self.x).abs()));
     }
 
     /// Margin of a sliding contact below and above, as polynomials.
@@ -184,7 +189,7 @@ impl Reduced {
         let (delta, mu) = (at(&self.seeds[c], self.x), at(&self.mu[c], self.x));
         let largest_slope = low.abs().max(high.abs());
         let own = delta.abs() + largest_slope * mu.abs();
-        let scale = own + largest_slope * MU_NOISE * self.largest_mu;
+        let scale = own + largest_slope * MU_NOISE * self.largest_mu[c];
         let square = self.gram[c * (self.len() + 1)];
         let noise = self.noise.rate(c) / square + largest_slope * self.noise.sensitivity(c);
         let resolution = if noise.is_finite() { noise.max(LOCATED * own) } else { LOCATED * own };
@@ -243,6 +248,9 @@ impl Reduced {
             }
             meeting.resting = self.on_breakpoint(z, mode);
             meeting.resting.retain(|c| !meeting.hits.contains(c));
+            if self.coincide(&meeting, mode) {
+                return Err(Stuck::Coincident);
+            }
             let before = (mode.clone(), self.rates.iter().map(|r| at(r, x_end)).collect::<Vec<_>>());
             let held_before = self.multipliers(mode);
             let mut branches = self.narrow_events(&meeting, &before.1);
@@ -262,6 +270,26 @@ impl Reduced {
                 after: self.multipliers(mode),
             });
         }
+    }
+
+    /// Whether a switch that reaches its breakpoint does so together with one that it reads or is read by, or whose surface is the same.
+    fn coincide(&self, meeting: &Meeting, mode: &Mode) -> bool {
+        let m = self.len();
+        let square = |c: usize| self.gram[c * (m + 1)];
+        let same = |a: usize, b: usize| {
+            let product = self.gram[a * m + b];
+            product * product >= (1.0 - INSIDE) * square(a) * square(b)
+        };
+        let here = || meeting.hits.iter().chain(&meeting.resting).map(|contact| contact.switch);
+        let linked = |a: usize, b: usize| {
+            let readers = self.links.partition_point(|link| link.reader < a)..;
+            self.links[readers].iter().take_while(|link| link.reader == a).any(|link| link.source == b)
+        };
+        meeting.hits.iter().map(|contact| contact.switch).any(|hit| {
+            square(hit) <= 0.0
+                || mode.sliding().iter().any(|slide| same(hit, slide.switch))
+                || here().any(|other| other != hit && (same(hit, other) || linked(hit, other) || linked(other, hit)))
+        })
     }
 
     /// Multipliers of the switches that slide in the mode tried last.
@@ -391,7 +419,7 @@ impl Reduced {
             let margin = at(&opposite, self.x).max(0.0) / self.slide_margin(contact).scale;
             branch(contact, BranchKind::NarrowExit, margin)
         });
-        let largest = rates.iter().fold(0.0, |m: f64, r| m.max(r.abs()));
+        let largest = self.largest_rate;
         let crossings = meeting.hits.iter().filter_map(|&contact| {
             let (attraction, noise) = self.attraction(contact);
             let margin = (rates[contact.switch] / largest).powi(2);
@@ -452,7 +480,10 @@ impl ContactField for Reduced {
 
     fn attraction(&self, contact: Contact) -> (f64, f64) {
         let (low, high) = self.one_sided(contact);
-        ((high - low) * at(&self.mu[contact.switch], self.x), (high - low).abs() * MU_NOISE * self.largest_mu)
+        (
+            (high - low) * at(&self.mu[contact.switch], self.x),
+            (high - low).abs() * MU_NOISE * self.largest_mu[contact.switch],
+        )
     }
 
     fn noise(&self) -> (&Noise, bool) {
@@ -508,6 +539,7 @@ mod tests {
             gram,
             links,
             groups,
+            largest_mu: vec![1.0; 8],
             ..Reduced::default()
         };
         reduced.held.begin(&reduced.groups);
