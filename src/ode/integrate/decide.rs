@@ -35,7 +35,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 self.decide_jointly(meeting, rates, is_generic)?;
             }
         }
-        self.look_ahead(meeting)?;
+        self.look_ahead(&meeting.hits)?;
         ControlFlow::Continue(repelled)
     }
 
@@ -47,7 +47,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let none = vec![0.0; self.field.n_switches()];
             self.decide_jointly(meeting, &none, true)?;
         }
-        self.look_ahead(meeting)
+        self.look_ahead(&meeting.resting)
     }
 
     /// One contact after the other.
@@ -132,18 +132,16 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         ControlFlow::Continue(())
     }
 
-    /// Contacts at which neither the rate nor its jump differs from zero are decided by what they do a little later, on the way that the flow takes.
-    fn look_ahead(&mut self, meeting: &Meeting) -> ControlFlow<StopReason> {
-        let contacts = meeting.hits.iter().chain(&meeting.resting);
+    /// Contacts that have come to stand still are decided by what they do a little later, on the way that the flow takes: their rates may be zero for this
+    /// instant alone, and where their jump is zero as well, nothing else tells.
+    fn look_ahead(&mut self, contacts: &[Contact]) -> ControlFlow<StopReason> {
         let noise = self.field.noise().0;
         let is_open = |c: &&Contact| {
-            let (attraction, _) = self.field.attraction(**c);
-            let steepest = noise.sensitivity(c.switch);
             !self.mode.attached().contains(c)
                 && !self.mode.slides(c.switch)
                 && self.work.rates[c.switch].abs() <= noise.rate(c.switch)
-                && attraction.abs() <= steepest
         };
+        let contacts = contacts.iter();
         let open: Vec<Contact> = contacts.filter(is_open).copied().collect();
         let speed = norm(&self.work.dy);
         if open.is_empty() || speed == 0.0 {
