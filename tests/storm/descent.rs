@@ -262,6 +262,18 @@ pub struct Descended {
 }
 
 impl Descended {
+    /// From three sizes of steps, each a quarter of the one before. An error proportional to the step falls to a quarter each time, and leaves a third of the
+    /// last difference; one that falls more slowly, as where contacts are met by chance, leaves more. Two differences count, so that a single one that
+    /// is small by accident does not.
+    fn new([a, b, c]: [f64; 3], n_steps: f64) -> Self {
+        const SLOWEST: f64 = 0.9;
+        let (before, last) = (b - a, c - b);
+        let ratio = (last / before).abs().clamp(0.25, SLOWEST);
+        let ratio = if ratio.is_nan() { 0.25 } else { ratio };
+        let spread = (last.abs() * ratio / (1.0 - ratio)).max(last.abs()).max(0.25 * before.abs());
+        Self { loss: c, extrapolated: c + last / 3.0, spread, n_steps }
+    }
+
     /// Whether a loss agrees: with what was extrapolated or with the finest, within twice the spread of step sizes and a relative 1e-5 of the loss, or of a
     /// ten-thousandth of the initial one: runs at rtol 1e-8 are a thousand times closer.
     pub fn agrees(&self, loss: f64, initial: f64) -> bool {
@@ -289,11 +301,15 @@ pub fn reach(net: &Net, curvature: f64, work: f64) -> f64 {
     FIRST / curvature * (work / (THREE * net.work())).floor().max(64.0)
 }
 
-/// Descends to time `t` with steps that are quartered until three sizes agree to `target` of the loss or the work is done; `None` where it diverges with
-/// all of them.
-pub fn descend(net: &Net, theta: &[f64], t: f64, curvature: f64, care: Care) -> Option<Descended> {
+/// The first number of steps to time `t`.
+pub fn first_steps(t: f64, curvature: f64) -> f64 {
+    (t * curvature / FIRST).ceil().clamp(64.0, 1e12)
+}
+
+/// Descends to time `t` in `n_steps` steps and in four times as many until three sizes agree to `target` of the loss or the work is done; `None` where it
+/// diverges with all of them.
+pub fn descend(net: &Net, theta: &[f64], t: f64, mut n_steps: f64, care: Care) -> Option<Descended> {
     let initial = net.loss(theta);
-    let mut n_steps = (t * curvature / FIRST).ceil().clamp(64.0, 1e12);
     let mut left = care.work;
     let mut losses: Vec<f64> = Vec::new();
     let mut best = None;
@@ -308,11 +324,9 @@ pub fn descend(net: &Net, theta: &[f64], t: f64, curvature: f64, care: Care) -> 
             None => losses.clear(),
         }
         if let [.., a, b, c] = losses[..] {
-            // Two differences, so that a single one that is small by accident does not count.
-            let spread = (c - b).abs().max(0.25 * (b - a).abs());
-            let found = Descended { loss: c, extrapolated: c + (c - b) / 3.0, spread, n_steps };
+            let found = Descended::new([a, b, c], n_steps);
             best = Some(found);
-            if spread <= care.target * found.scale(initial) {
+            if found.spread <= care.target * found.scale(initial) {
                 return best;
             }
         }

@@ -1,6 +1,6 @@
 //! Runs a problem in several ways and says what is wrong.
 
-use super::descent::{Care, Descended, descend, reach};
+use super::descent::{Care, Descended, descend, first_steps, reach};
 use super::problems::Problem;
 use crate::common::Kept;
 use gradflow::ode::{EventKind, Side};
@@ -145,7 +145,8 @@ fn run(problem: &Problem, method: &str, rtol: f64, horizon: f64, verdict: &mut V
 }
 
 /// Errors of the steps add up at most. That of one is about ‖e‖ ≤ rtol·‖θ‖ + atol·√P, where atol√P should be no more than rtol‖θ‖; it changes the loss by at
-/// most ‖∇L‖‖e‖, and a conserved quantity of size ‖θ‖² by 2‖θ‖‖e‖. The quadrature of ‖∇L‖² is as good as the steps.
+/// most ‖∇L‖‖e‖, and a conserved quantity of size ‖θ‖² by 2‖θ‖‖e‖, for each of its two sides.
+/// The quadrature of ‖∇L‖² is as good as the steps, and nobody asks for a loss closer than rtol.
 fn identities(problem: &Problem, run: &Run, verdict: &mut Verdict) {
     let seen = &run.simulated.observed;
     let report = &seen.identities;
@@ -157,14 +158,14 @@ fn identities(problem: &Problem, run: &Run, verdict: &mut Verdict) {
     let share = (n_steps / run.kept.rows.len() as f64).max(1.0);
     let slopes = share * run.kept.rows.iter().map(|row| row.gradient_norm).sum::<f64>();
     let rounding = 8.0 * f64::EPSILON * n_steps;
-    let most = 2.0 * run.rtol * size * slopes / seen.loss_initial + rounding;
+    let most = run.rtol * (1.0 + 2.0 * size * slopes / seen.loss_initial) + rounding;
     let defect = report.energy_defect;
     verdict.details.push(format!("{}: energy defect {defect:e}, up to {most:e} is due", run.what));
     if seen.loss_initial > 0.0 && defect > most {
         verdict.fault("energy", format!("{}: defect {defect:e}, up to {most:e} is due", run.what));
     }
     if let Some(drift) = report.conservation_drift {
-        let most = (4.0 * run.rtol * n_steps + rounding) * (size / first).powi(2);
+        let most = (8.0 * run.rtol * n_steps + rounding) * (size / first).powi(2);
         verdict.details.push(format!("{}: drift {drift:e}, up to {most:e} is due", run.what));
         if drift > most {
             verdict.fault("conserved", format!("{}: drift {drift:e}, up to {most:e} is due", run.what));
@@ -241,7 +242,7 @@ fn compare(base: &Run, other: &Run, verdict: &mut Verdict) {
         );
     }
     /// Losses may differ by this many tolerances of the larger of the loss and a ten-thousandth of the initial one.
-    const SPREAD: f64 = 1e4;
+    const SPREAD: f64 = 1e3;
     let room = SPREAD * base.rtol.max(other.rtol) * base.loss().max(1e-4 * base.simulated.observed.loss_initial);
     if branch > horizon && (base.loss() - other.loss()).abs() > room {
         verdict.fault(
@@ -263,6 +264,7 @@ fn against_descent(problem: &Problem, base: &Run, care: Care, verdict: &mut Verd
     let curvature = net.curvature(&problem.theta0).max(net.curvature(&base.simulated.outcome.y));
     let reached = reach(net, curvature, care.work);
     let horizon = if reached < base.horizon { reached } else { base.horizon };
+    let n_first = first_steps(horizon, curvature);
     let short;
     let (flow, run_branch) = if horizon < base.horizon {
         let Some(found) = run(problem, problem.methods[0], 1e-8, horizon, verdict) else { return };
@@ -271,7 +273,7 @@ fn against_descent(problem: &Problem, base: &Run, care: Care, verdict: &mut Verd
     } else {
         (base.loss(), base.branch())
     };
-    let Some(plain) = descend(net, &problem.theta0, horizon, curvature, care) else {
+    let Some(plain) = descend(net, &problem.theta0, horizon, n_first, care) else {
         verdict.notes.push("descent diverges");
         return;
     };
@@ -293,7 +295,7 @@ fn against_descent(problem: &Problem, base: &Run, care: Care, verdict: &mut Verd
         let by = relative
             * if problem.start == "tiny" { problem.theta0.iter().fold(0.0, |m: f64, v| m.max(v.abs())) } else { size };
         let theta: Vec<f64> = problem.theta0.iter().map(|v| v + by * (2.0 * rng.random::<f64>() - 1.0)).collect();
-        if let Some(found) = descend(net, &theta, horizon, curvature, care) {
+        if let Some(found) = descend(net, &theta, horizon, n_first, care) {
             tell("nearby", &found);
             let room = |d: &Descended| d.has_converged(initial) && d.agrees(flow, initial);
             if room(&found) {
@@ -311,7 +313,7 @@ fn against_descent(problem: &Problem, base: &Run, care: Care, verdict: &mut Verd
     }
     let finer = Care { work: 20.0 * care.work, target: 0.1 * care.target };
     // Smaller steps, with twenty times the work, before it is called the program's fault.
-    let finer = descend(net, &problem.theta0, horizon, curvature, finer).unwrap_or(plain);
+    let finer = descend(net, &problem.theta0, horizon, plain.n_steps, finer).unwrap_or(plain);
     tell("finer", &finer);
     if !finer.has_converged(initial) {
         verdict.notes.push("descent not converged");
