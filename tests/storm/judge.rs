@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Wall time after which a run counts as failed.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Where a flow at rest is carried to.
 const LATE: f64 = 1e5;
@@ -252,96 +252,124 @@ fn compare(base: &Run, other: &Run, verdict: &mut Verdict) {
     }
 }
 
-/// The loss at the end, or at an earlier time as far as descent gets, against descent.
-fn against_descent(problem: &Problem, base: &Run, care: Care, verdict: &mut Verdict) {
+/// What is held against descent: the loss at a time, reached through a branch point or not.
+struct Reached {
+    horizon: f64,
+    loss: f64,
+    initial: f64,
+    is_beyond: bool,
+}
+
+impl Reached {
+    fn agrees(&self, descended: &Descended) -> bool {
+        descended.has_converged(self.initial) && descended.agrees(self.loss, self.initial)
+    }
+}
+
+/// The loss at the end, or at an earlier time as far as descent gets.
+fn reached(problem: &Problem, base: &Run, care: Care, verdict: &mut Verdict) -> Option<(Reached, f64)> {
     let net = &problem.net;
     let initial = net.loss(&problem.theta0);
     let start = base.simulated.observed.loss_initial;
     if (initial - start).abs() > 1e-12 * initial.abs() {
         verdict.fault("loss at 0", format!("{}: {start:e}, by plain loops {initial:e}", base.what));
-        return;
+        return None;
     }
     let curvature = net.curvature(&problem.theta0).max(net.curvature(&base.simulated.outcome.y));
-    let reached = reach(net, curvature, care.work);
-    let horizon = if reached < base.horizon { reached } else { base.horizon };
-    let n_first = first_steps(horizon, curvature);
+    let horizon = reach(net, curvature, care.work).min(base.horizon);
     let short;
-    let (flow, run_branch) = if horizon < base.horizon {
-        let Some(found) = run(problem, problem.methods[0], 1e-8, horizon, verdict) else { return };
-        short = found;
-        (short.loss(), short.branch())
+    let run = if horizon < base.horizon {
+        short = run(problem, problem.methods[0], 1e-8, horizon, verdict)?;
+        &short
     } else {
-        (base.loss(), base.branch())
+        base
     };
-    let Some(plain) = descend(net, &problem.theta0, horizon, n_first, care) else {
+    let is_beyond = run.branch().is_some_and(|t| t < horizon);
+    Some((Reached { horizon, loss: run.loss(), initial, is_beyond }, first_steps(horizon, curvature)))
+}
+
+/// Holds a run against descent from its start; where they differ, from starts nearby, and with smaller steps, before it is called the program's fault.
+fn against_descent(problem: &Problem, base: &Run, care: Care, verdict: &mut Verdict) {
+    let Some((flow, n_first)) = reached(problem, base, care, verdict) else { return };
+    let net = &problem.net;
+    let mut tell = |name: &str, d: &Descended| {
+        verdict.details.push(format!(
+            "descent ({name}) to {}: {:e}, extrapolated {:e} ± {:e} with {} steps; flow {:e}",
+            flow.horizon, d.loss, d.extrapolated, d.spread, d.n_steps, flow.loss
+        ));
+    };
+    let Some(plain) = descend(net, &problem.theta0, flow.horizon, n_first, care) else {
         verdict.notes.push("descent diverges");
         return;
     };
-    let mut tell = |name: &str, d: &Descended| {
-        verdict.details.push(format!(
-            "descent ({name}) to {horizon}: {:e}, extrapolated {:e} ± {:e} with {} steps; flow {flow:e}",
-            d.loss, d.extrapolated, d.spread, d.n_steps
-        ));
-    };
     tell("as it is", &plain);
-    if plain.has_converged(initial) && plain.agrees(flow, initial) {
+    if flow.agrees(&plain) {
         return;
     }
-    // Starts nearby: where the start is on a kink, or a branch point follows, any continuation of one of them is right.
-    let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
-    let size = problem.theta0.iter().fold(0.0_f64, |m, v| m.max(v.abs())).max(1e-3);
     let mut nearby = Vec::new();
-    for relative in [1e-9, 1e-9, 1e-7, 1e-7, 1e-5, 1e-5] {
-        let by = relative
-            * if problem.start == "tiny" { problem.theta0.iter().fold(0.0, |m: f64, v| m.max(v.abs())) } else { size };
-        let theta: Vec<f64> = problem.theta0.iter().map(|v| v + by * (2.0 * rng.random::<f64>() - 1.0)).collect();
-        if let Some(found) = descend(net, &theta, horizon, n_first, care) {
-            tell("nearby", &found);
-            let room = |d: &Descended| d.has_converged(initial) && d.agrees(flow, initial);
-            if room(&found) {
-                verdict.notes.push(if problem.starts_on_kink {
-                    "right by a start near a kink"
-                } else if run_branch.is_some() {
-                    "right by a branch"
-                } else {
-                    "right by a start nearby"
-                });
-                return;
-            }
-            nearby.push(found);
+    for theta in starts_nearby(problem) {
+        let Some(found) = descend(net, &theta, flow.horizon, n_first, care) else { continue };
+        tell("nearby", &found);
+        if flow.agrees(&found) {
+            verdict.notes.push(match (problem.starts_on_kink, flow.is_beyond) {
+                (true, _) => "right by a start near a kink",
+                (false, true) => "right by a branch",
+                (false, false) => "right by a start nearby",
+            });
+            return;
         }
+        nearby.push(found);
     }
-    let finer = Care { work: 20.0 * care.work, target: 0.1 * care.target };
-    // Smaller steps, with twenty times the work, before it is called the program's fault.
-    let finer = descend(net, &problem.theta0, horizon, plain.n_steps, finer).unwrap_or(plain);
+    // Sixteen times as many steps.
+    let finer = Care { work: 21.0 * care.work, target: 0.1 * care.target };
+    let finer = descend(net, &problem.theta0, flow.horizon, plain.n_steps, finer).unwrap_or(plain);
     tell("finer", &finer);
-    if !finer.has_converged(initial) {
+    if !finer.has_converged(flow.initial) {
         verdict.notes.push("descent not converged");
-        return;
-    }
-    if finer.agrees(flow, initial) {
+    } else if flow.agrees(&finer) {
         verdict.notes.push("right at smaller steps");
-        return;
+    } else {
+        differs(problem, &flow, &finer, &nearby, verdict);
     }
+}
+
+/// Starts close to that of a problem, relative to its largest parameter.
+fn starts_nearby(problem: &Problem) -> Vec<Vec<f64>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
+    let size = problem.theta0.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    let size = if size > 0.0 { size } else { 1.0 };
+    let mut near = |relative: f64| -> Vec<f64> {
+        problem.theta0.iter().map(|v| v + relative * size * (2.0 * rng.random::<f64>() - 1.0)).collect()
+    };
+    [1e-9, 1e-9, 1e-7, 1e-7, 1e-5, 1e-5].map(&mut near).to_vec()
+}
+
+/// A value that differs. Where starts nearby part from each other there are several continuations, of which they happened to show others: then a branch
+/// point has to be listed.
+fn differs(problem: &Problem, flow: &Reached, finer: &Descended, nearby: &[Descended], verdict: &mut Verdict) {
+    let parts = |a: &Descended, b: &Descended| (a.extrapolated - b.extrapolated).abs() > 2.0 * (a.spread + b.spread);
+    let is_distinct = |a: &Descended| nearby.iter().any(|b| parts(a, b) && !b.agrees(a.extrapolated, flow.initial));
+    let are_several = nearby.iter().filter(|d| is_distinct(d)).count() > 1;
+    let kind = match (are_several, flow.is_beyond) {
+        (true, true) => {
+            verdict.notes.push("one of several continuations, beyond a branch point");
+            return;
+        }
+        (true, false) => "one of several continuations, no branch point",
+        (false, true) => "wrong value beyond a branch point",
+        (false, false) => "wrong value",
+    };
     let text = format!(
-        "at t = {horizon} L = {flow:e}, descent {:e} ± {:e} with {} steps ({} per cent off){}{}",
+        "at t = {} L = {:e}, descent {:e} ± {:e} with {} steps ({:.2e} of it off){}",
+        flow.horizon,
+        flow.loss,
         finer.extrapolated,
         finer.spread,
         finer.n_steps,
-        100.0 * (flow - finer.extrapolated) / finer.scale(initial),
+        (flow.loss - finer.extrapolated) / finer.scale(flow.initial),
         if problem.starts_on_kink { ", starts on a kink" } else { "" },
-        if run_branch.is_some_and(|t| t < horizon) { ", beyond a branch point" } else { "" },
     );
-    let beyond = run_branch.is_some_and(|t| t < horizon);
-    // Starts nearby that part from each other show that there are several continuations, of which descent happened to show others.
-    let (least, most) = nearby.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), d: &Descended| {
-        (least.min(d.extrapolated - d.spread), most.max(d.extrapolated + d.spread))
-    });
-    if beyond && (least..=most).contains(&flow) {
-        verdict.notes.push("between starts nearby, beyond a branch point");
-    } else {
-        verdict.fault(if beyond { "value beyond a branch point" } else { "wrong value" }, text);
-    }
+    verdict.fault(kind, text);
 }
 
 /// Long after rest: two methods see the same events, and none after the gradient has fallen to rounding.

@@ -5,6 +5,9 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
+/// Steps after which a run has failed: hundreds of times what a problem of this size takes.
+const MOST_STEPS: usize = 200_000;
+
 pub const METHODS: [&str; 5] = ["Auto", "EventByEvent", "Tsit5", "Dop853", "Esdirk54"];
 
 /// A problem, and how it is to be run.
@@ -62,7 +65,7 @@ impl Problem {
   network: Dense(hidden: {:?}, bias: {}),
   activation: {},{loss}
   initial: Inline({:?}),
-  flow: (until: [Time({horizon:?})], method: {method}, rtol: {rtol:?}),
+  flow: (until: [Time({horizon:?})], method: {method}, rtol: {rtol:?}, max_steps: {MOST_STEPS}),
   ntk: (track: false),
 )
 ",
@@ -164,16 +167,18 @@ pub fn problem(seed: u64) -> Problem {
         (1.0, vec![8]),
         (0.7, vec![6, 6]),
         (0.5, vec![16]),
-        (0.3, vec![32]),
-        (0.15, vec![64]),
-        (0.3, vec![16, 16]),
-        (0.3, vec![12, 12, 12]),
+        (0.5, vec![32]),
+        (0.3, vec![64]),
+        (0.5, vec![16, 16]),
+        (0.4, vec![12, 12, 12]),
     ]);
     let bias = draw.chance(0.5);
     let (activation, activation_text, sigma, slope) = activation(&mut draw);
     let logistic = draw.chance(0.2);
     let n_outputs = if draw.chance(0.15) { 2 } else { 1 };
-    let (mut x, mut y) = samples(&mut draw, data, n_outputs);
+    // As many samples as a wide network is usually given.
+    let most = if hidden.iter().sum::<usize>() >= 32 { 30 } else { 20 };
+    let (mut x, mut y) = samples(&mut draw, (data, most), n_outputs);
     if start == "rounded" && data != "sizes" && data != "sizes-orthogonal" {
         x.iter_mut().flatten().for_each(|v| *v = tenths(*v));
         y.iter_mut().flatten().for_each(|v| *v = tenths(*v));
@@ -253,8 +258,8 @@ fn activation(draw: &mut Draw) -> (&'static str, String, Sigma, f64) {
 }
 
 /// Inputs and targets.
-fn samples(draw: &mut Draw, kind: &str, n_outputs: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
-    let x = inputs(draw, kind);
+fn samples(draw: &mut Draw, (kind, most): (&str, usize), n_outputs: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let x = inputs(draw, kind, most);
     let parity = |x: &[f64]| if x.iter().filter(|v| **v > 0.0).count().is_multiple_of(2) { 1.0 } else { -1.0 };
     let y = match kind {
         "xor" | "parity" => x.iter().map(|x| (0..n_outputs).map(|k| parity(&x[k..])).collect()).collect(),
@@ -264,13 +269,13 @@ fn samples(draw: &mut Draw, kind: &str, n_outputs: usize) -> (Vec<Vec<f64>>, Vec
     (x, y)
 }
 
-fn inputs(draw: &mut Draw, kind: &str) -> Vec<Vec<f64>> {
+fn inputs(draw: &mut Draw, kind: &str, most: usize) -> Vec<Vec<f64>> {
     let corners = |n: usize, low: f64| -> Vec<Vec<f64>> {
         (0..1 << n).map(|c: usize| (0..n).map(|k| if c >> k & 1 == 1 { 1.0 } else { low }).collect()).collect()
     };
     match kind {
         "ball" => {
-            let (n, dim) = (draw.whole(2, 20), draw.whole(1, 5));
+            let (n, dim) = (draw.whole(2, most), draw.whole(1, 5));
             ball(draw, n, dim)
         }
         "xor" => corners(2, draw.pick(&[-1.0, 0.0])),
