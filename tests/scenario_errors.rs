@@ -338,6 +338,21 @@ fn negative_step_sizes_are_refused() {
     );
 }
 
+#[test]
+fn an_array_whose_header_claims_more_than_its_file_holds_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for shape in ["(99999999999, 2)", "(1000000000000000000, 0)", "(2, 8589934592, 8589934592)", "(3,)"] {
+        let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(1f64.to_le_bytes());
+        std::fs::write(folder.path().join("t.npy"), bytes).expect("it can be written to");
+        let message = faults_in(&with("other", "initial: Npy(\"t.npy\"),"), folder.path());
+        assert!(message.starts_with("bad.ron:6:14: initial[0]: cannot read `t.npy`: "), "{shape}: {message}");
+    }
+}
+
 /// A scenario in which sizes lead to more memory than there is is refused with one fault, at the field that needs most.
 #[track_caller]
 fn expect_too_large(text: &str, place: &str) {
