@@ -461,7 +461,15 @@ fn endless(folder: &Path) -> std::process::Child {
     let program = assert_cmd::cargo::cargo_bin("gradflow");
     let child = std::process::Command::new(program)
         .current_dir(folder)
-        .args(["run", "quickstart", "--quiet", "--set", "flow.until=[Time(1e9)]", "--set", "flow.max_steps=1000000000"])
+        .args([
+            "run",
+            "quickstart",
+            "--quiet",
+            "--set",
+            "flow.until=[LossRatio(1e-300)]",
+            "--set",
+            "flow.max_steps=1000000000",
+        ])
         .args(["--set", "save=(every: 1e-3)"])
         .stdout(std::process::Stdio::null())
         .spawn()

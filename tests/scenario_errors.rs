@@ -254,6 +254,8 @@ fn memory_is_asked_for_where_gram_matrices_are() {
             "data=Ball(samples: 20000, inputs: 2, outputs: 2)".to_owned(),
             format!("network=Dense(hidden: [{hidden}], bias: true)"),
             "ntk.track=EveryEvent".to_owned(),
+            // The values of 8,000 units on 20,000 samples take a few GiB themselves.
+            "memory_limit_gib=16".to_owned(),
         ];
         Scenario::load("quickstart", &overrides)
     };
@@ -333,6 +335,123 @@ fn negative_step_sizes_are_refused() {
         "descent: [(step: -0.1, steps: 0)],",
         "bad.ron:6:18: descent[0].step: expected a positive number, found -0.1\n\
          bad.ron:6:31: descent[0].steps: expected at least 1, found 0",
+    );
+}
+
+#[test]
+fn an_array_whose_header_claims_more_than_its_file_holds_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for shape in ["(99999999999, 2)", "(1000000000000000000, 0)", "(2, 8589934592, 8589934592)", "(3,)"] {
+        let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(1f64.to_le_bytes());
+        std::fs::write(folder.path().join("t.npy"), bytes).expect("it can be written to");
+        let message = faults_in(&with("other", "initial: Npy(\"t.npy\"),"), folder.path());
+        assert!(message.starts_with("bad.ron:6:14: initial[0]: cannot read `t.npy`: "), "{shape}: {message}");
+    }
+}
+
+/// A scenario in which sizes lead to more memory than there is is refused with one fault, at the field that needs most.
+#[track_caller]
+fn expect_too_large(text: &str, place: &str) {
+    let message = faults(text);
+    assert!(message.contains(&format!(" {place}: ")) && message.contains(" would need "), "{text}{message}");
+    assert!(message.contains("GiB, the limit is 4 GiB\n  hint: "), "{message}");
+    assert_eq!(message.lines().count(), 2, "{message}");
+}
+
+#[test]
+fn sizes_of_data_that_no_machine_has_room_for_are_refused() {
+    for [samples, inputs, outputs, place] in [
+        ["99999999999", "2", "1", "data.samples"],
+        ["2", "99999999999", "1", "data.inputs"],
+        ["2", "1", "99999999999", "data.outputs"],
+        // Products that leave the range of integers.
+        ["18446744073709551615", "18446744073709551615", "18446744073709551615", "data.outputs"],
+        ["100000", "4294967296", "1", "data.inputs"],
+    ] {
+        let data = format!("data: Ball(samples: {samples}, inputs: {inputs}, outputs: {outputs}),");
+        expect_too_large(&with("data", &data), place);
+    }
+}
+
+#[test]
+fn networks_that_no_machine_has_room_for_are_refused() {
+    let plain = [
+        ("Dense(hidden: [99999999999])", "network.hidden[0]"),
+        ("Dense(hidden: [2, 18446744073709551615, 3])", "network.hidden[1]"),
+        ("Dense(hidden: [100000, 100000])", "network.hidden[1]"),
+        ("Dense(hidden: [4294967296, 4294967296])", "network.hidden[1]"),
+        ("Polynomial(hidden: [100000, 2])", "network.hidden[0]"),
+        ("Siamese(hidden: [99999999999], head: SquaredDifference)", "network.hidden[0]"),
+        ("Siamese(hidden: [100000], head: Bilinear)", "network.hidden[0]"),
+        ("Chebyshev(hidden: [2], order: 99999999999, adjacency: Knn(1))", "network.order"),
+        ("GraphConv(hidden: [99999999999], adjacency: Knn(1))", "network.hidden[0]"),
+        ("GraphConvMorris(hidden: [2, 18446744073709551615], adjacency: Knn(1))", "network.hidden[1]"),
+        ("Conv(shape: [1, 2], layers: [Conv(channels: 99999999999, kernel: [1])])", "network.layers[0]"),
+        ("Conv(shape: [1, 2], layers: [Conv(channels: 1, kernel: [18446744073709551615])])", "network.layers[0]"),
+        (
+            "Conv(shape: [1, 2], layers: [Conv(channels: 1, kernel: [9223372036854775807], padding: [9223372036854775806])])",
+            "network.layers[0]",
+        ),
+        ("Conv(shape: [1, 2], layers: [], hidden: [99999999999])", "network.hidden[0]"),
+        ("ConvResidual(shape: [1, 2], channels: 99999999999, blocks: 1)", "network.channels"),
+        ("ConvResidual(shape: [1, 2], channels: 1, blocks: 99999999999)", "network.blocks"),
+        ("ConvResidual(shape: [1, 2], channels: 1, kernel: [18446744073709551615], blocks: 0)", "network.kernel"),
+        ("UNet(shape: [1, 2], channels: [99999999999], up: Nearest)", "network.channels[0]"),
+        ("UNet(shape: [1, 2], channels: [1, 99999999999], up: Transposed)", "network.channels[1]"),
+        ("MobileNet(shape: [1, 2], blocks: [(channels: 99999999999)])", "network.blocks[0]"),
+        ("MobileNet(shape: [1, 2], blocks: [(channels: 1)], hidden: [99999999999])", "network.hidden[0]"),
+    ];
+    for (network, place) in plain {
+        let text = with("network", &format!("network: {network},"));
+        // As many targets as inputs, for images.
+        let text =
+            if network.starts_with("UNet") { text.replace("y: [[1], [2]]", "y: [[1, 2], [2, 1]]") } else { text };
+        expect_too_large(&text, place);
+    }
+    let square = with("network", "network: Residual(layers: 99999999999),");
+    expect_too_large(&square.replace("y: [[1], [2]]", "y: [[1, 2], [2, 1]]"), "network.layers");
+    // A graph of 100,000 nodes has an adjacency matrix of 75 GiB.
+    let graph = with("network", "network: GraphConv(hidden: [2], adjacency: Knn(1)),");
+    let many = "data: Ball(samples: 100000, inputs: 2, outputs: 1),";
+    expect_too_large(&graph.replace(right("data"), many), "data");
+    let matrices = with("flow", "flow: (until: [Time(1)], method: Esdirk54), ntk: (track: false),");
+    expect_too_large(&matrices.replace(right("data"), many), "flow.method");
+}
+
+#[test]
+fn records_that_no_machine_has_room_for_are_refused() {
+    for (save, place) in [
+        ("count: 10000000000000", "save.count"),
+        ("log: 18446744073709551615", "save.log"),
+        ("every: 1e-9", "save.every"),
+        ("every: 1e-300", "save.every"),
+    ] {
+        expect_too_large(&with("other", &format!("save: ({save}),")), place);
+    }
+    // A horizon that is only there in case the loss does not fall says nothing about how often θ is saved.
+    let text = with("other", "save: (every: 0.01),").replace("[Time(1)]", "[LossRatio(1e-4), Time(1e9)]");
+    assert!(Scenario::from_source(Source::new("often.ron", text), &Folder::Embedded, &[]).is_ok());
+    let every = with("other", "descent: [(step: 1e-3, steps: 18446744073709551615, every: 1)],");
+    expect_too_large(&every, "descent[0].every");
+    let thinned = every.replace(", every: 1", "");
+    assert!(Scenario::from_source(Source::new("long.ron", thinned), &Folder::Embedded, &[]).is_ok());
+}
+
+#[test]
+fn the_limit_of_memory_can_be_raised_within_reason() {
+    let wide = with("network", "network: Dense(hidden: [5000, 5000]),")
+        .replace("activation", "ntk: (track: false), activation");
+    expect_too_large(&wide, "network.hidden[1]");
+    let raised = wide.replace("activation", "memory_limit_gib: 6, activation");
+    assert!(Scenario::from_source(Source::new("wide.ron", raised), &Folder::Embedded, &[]).is_ok());
+    expect(
+        "other",
+        "memory_limit_gib: 1e30,",
+        "bad.ron:6:19: memory_limit_gib: expected a positive number of at most 1048576, found 1000000000000000000000000000000",
     );
 }
 

@@ -1,6 +1,7 @@
 //! Faults of meaning: values that parse but make no run. Reads no files; [`super::resolve`] does.
 
 use super::fault::{Fault, FaultKind};
+use super::memory::Need;
 use super::nested::{Nested, Ragged};
 use super::scan::{Node, parse_path};
 use super::source::Source;
@@ -44,6 +45,19 @@ impl Report<'_> {
 
     fn value(&mut self, path: &str, expected: &str, found: impl Display, hint: Option<&'static str>) {
         self.push(path, FaultKind::Value { expected: expected.to_owned(), found: found.to_string(), hint });
+    }
+
+    /// Notes what needs more memory than `limit_gib`; whether there is room for it.
+    pub(super) fn memory(&mut self, need: Option<Need>, limit_gib: f64) -> bool {
+        const GIB: f64 = (1u64 << 30) as f64;
+        let Some(Need { path, what, bytes }) = need else { return true };
+        let estimate_gib = bytes / GIB;
+        // A limit that is no number has been noted, and refuses nothing.
+        let is_too_much = estimate_gib > limit_gib;
+        if is_too_much {
+            self.push(&path, FaultKind::Memory { what, estimate_gib, limit_gib });
+        }
+        !is_too_much
     }
 
     fn require_positive(&mut self, path: &str, value: f64) {
@@ -215,6 +229,13 @@ impl Report<'_> {
                 self.require_positive(&format!("descent[{k}].stop_distance"), distance);
             }
         }
+    }
+
+    pub fn memory_limit(&mut self, limit_gib: f64) {
+        /// A pebibyte: sizes that need less are far from the end of the integers.
+        const MOST_GIB: f64 = (1u64 << 20) as f64;
+        let is_right = limit_gib > 0.0 && limit_gib <= MOST_GIB;
+        self.require(is_right, "memory_limit_gib", "a positive number of at most 1048576", limit_gib);
     }
 
     pub fn ntk(&mut self, ntk: &NtkSpec) {

@@ -217,6 +217,16 @@ pub enum FaultKind {
     /// Pooling by maxima.
     #[error("max pooling is not supported: which element is largest would be a switching surface of its own kind")]
     MaxPool,
+    /// A size that leads to more memory than a scenario may take.
+    #[error("{what} would need {}, the limit is {limit_gib} GiB", gib(*.estimate_gib))]
+    Memory {
+        /// What takes it.
+        what: &'static str,
+        /// Estimate.
+        estimate_gib: f64,
+        /// Limit.
+        limit_gib: f64,
+    },
     /// Following the spectrum needs too much memory.
     #[error("the Gram matrix of {targets} targets needs {estimate_gib:.2} GiB, the limit is {limit_gib} GiB")]
     GramMemory {
@@ -249,6 +259,7 @@ impl FaultKind {
                 Some("targets are class probabilities, or loss: SquaredError takes any numbers".to_owned())
             }
             Self::MaxPool => Some("use AvgPool(kernel: [..]), or a convolution with a stride".to_owned()),
+            Self::Memory { .. } => Some("on a machine with room for it, raise memory_limit_gib".to_owned()),
             Self::GramMemory { .. } => {
                 Some("estimate it without a matrix by ntk: (track: Estimate), leave it out by (track: false), or raise memory_limit_gib there".to_owned())
             }
@@ -326,6 +337,11 @@ impl Diagnostic for ScenarioError {
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = candidates.into_iter().map(|c| (strsim::jaro_winkler(&name.to_lowercase(), &c.to_lowercase()), c));
     scored.filter(|&(score, _)| score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
+/// An amount of memory, whatever its size.
+fn gib(value: f64) -> String {
+    if value < 1e6 { format!("{value:.2} GiB") } else { format!("{value:.1e} GiB") }
 }
 
 fn did_you_mean(name: &str, known: &[String]) -> Option<String> {

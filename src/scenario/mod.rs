@@ -1,7 +1,7 @@
 //! Scenarios: from RON text to a [`Problem`] and a [`Plan`], or to every fault of the text at once.
 //!
 //! Nothing here simulates. The way of a scenario: [`source`] holds the text and applies overrides, `parse` reads it
-//! into a [`Spec`] and notes faults of names and types, `check` notes faults of meaning, `resolve` builds the problem,
+//! into a [`Spec`] and notes faults of names and types, `check` notes faults of meaning, `memory` sizes that no machine has room for, `resolve` builds the problem,
 //! `archive` writes the text back with every default. Start with [`Scenario::load`].
 
 pub mod architecture;
@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod embedded;
 mod fault;
+mod memory;
 pub mod nested;
 mod parse;
 mod read;

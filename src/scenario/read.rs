@@ -140,6 +140,11 @@ fn parse_npy(bytes: &[u8]) -> Result<Table, String> {
     let open = || npyz::NpyFile::new(bytes).map_err(|error| error.to_string());
     let npy = open()?;
     let shape: Vec<usize> = npy.shape().iter().map(|&extent| extent as usize).collect();
+    // A header may claim anything; rows without columns are rows all the same.
+    let n_values: f64 = shape.iter().map(|&extent| extent.max(1) as f64).product();
+    if n_values > bytes.len() as f64 {
+        return Err(format!("its header says shape {shape:?}, which does not fit into {} bytes", bytes.len()));
+    }
     let (n_rows, inner) = match shape[..] {
         [rows] => (rows, vec![1]),
         [rows, columns] => (rows, vec![columns]),

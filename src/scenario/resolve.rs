@@ -7,6 +7,7 @@ use super::archive::{Archive, file_paths};
 use super::build::{RawData, build};
 use super::check::Report;
 use super::fault::{Fault, FaultKind};
+use super::memory;
 use super::nested::Nested;
 use super::parse::{Parsed, parse};
 use super::read::{Folder, Table, read_bytes, read_csv, read_npy};
@@ -159,15 +160,23 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
         report.faults.push(source.fault("", start..start + 1, FaultKind::Missing(missing)));
     }
     let mut files = Vec::new();
-    let raw = spec.data.as_ref().and_then(|data| read_data(&mut report, data, spec.seed, folder, &mut files));
+    let limit = spec.memory_limit_gib;
+    report.memory_limit(limit);
+    let raw = read_data(&mut report, &spec, folder, &mut files);
     let activation = spec.activation.as_ref().and_then(|activation| build_activation(&mut report, activation));
     if let Some(network) = &spec.network {
         report.network(network);
     }
     let (network, data) = match (&spec.network, raw) {
         (Some(network), Some(raw)) => {
-            let raw = if spec.loss == LossSpec::SoftmaxCrossEntropy { with_probabilities(raw) } else { raw };
-            build(&mut report, network, raw, activation, folder, &mut files)
+            let is_softmax = spec.loss == LossSpec::SoftmaxCrossEntropy;
+            let raw = if is_softmax { with_probabilities(&mut report, raw, limit) } else { Some(raw) };
+            match raw {
+                Some(raw) if report.memory(memory::total(memory::of_network(network, &raw)), limit) => {
+                    build(&mut report, network, raw, activation, folder, &mut files)
+                }
+                _ => (None, None),
+            }
         }
         _ => (None, None),
     };
@@ -183,6 +192,11 @@ pub(super) fn resolve(source: &Source, folder: &Folder) -> Result<Scenario, Vec<
     report.save(&spec.save, horizon(&spec.flow.until));
     report.descent(&spec.descent, data.as_ref().map(Data::n_samples));
     report.ntk(&spec.ntk);
+    check_records(&mut report, &spec, network.as_ref().map_or(0, Network::n_parameters));
+    if let (Some(data), true) = (&data, spec.flow.method.factorises_targets()) {
+        let targets = data.n_samples().saturating_mul(data.n_outputs());
+        report.memory(Some(memory::of_implicit_method(targets)), limit);
+    }
     let theta0 = build_theta0(&mut report, &spec, network.as_ref(), folder, &mut files);
     if let (Some(network), Some(data), true) = (&network, &data, spec.ntk.track.is_on()) {
         check_memory(&mut report, &Sizes::of(network, data.n_samples()), spec.ntk.memory_limit_gib);
@@ -210,23 +224,24 @@ fn horizon(until: &[Stop]) -> Option<f64> {
     times.reduce(f64::min)
 }
 
-fn read_data(
+pub(super) fn read_data(
     report: &mut Report,
-    spec: &DataSpec,
-    seed: u64,
+    spec: &Spec,
     folder: &Folder,
     files: &mut Vec<Vec<u8>>,
 ) -> Option<RawData> {
+    let Spec { data, seed, memory_limit_gib, .. } = spec;
+    let data = data.as_ref()?;
     let n_faults = report.faults.len();
-    report.data(spec);
-    if report.faults.len() > n_faults {
+    report.data(data);
+    if report.faults.len() > n_faults || !report.memory(memory::of_samples(data), *memory_limit_gib) {
         return None;
     }
-    let (place, x, y) = match spec {
+    let (place, x, y) = match data {
         DataSpec::Ball { samples, inputs, outputs } => (
             "data",
-            Table::of_rows(init::unit_ball(*samples, *inputs, &mut stream(seed, INPUT_STREAM))),
-            Table::of_rows(init::standard_normal(*samples, *outputs, &mut stream(seed, TARGET_STREAM))),
+            Table::of_rows(init::unit_ball(*samples, *inputs, &mut stream(*seed, INPUT_STREAM))),
+            Table::of_rows(init::standard_normal(*samples, *outputs, &mut stream(*seed, TARGET_STREAM))),
         ),
         DataSpec::Inline { x, y } => ("data", table(x), table(y)),
         DataSpec::Csv { path, inputs, outputs } => {
@@ -250,13 +265,17 @@ fn read_data(
 }
 
 /// Targets that are one class index 0, 1, … each, as class probabilities; other targets are left as they are.
-fn with_probabilities(mut raw: RawData) -> RawData {
+fn with_probabilities(report: &mut Report, mut raw: RawData, limit_gib: f64) -> Option<RawData> {
     let targets = || raw.y.rows.iter().flatten();
     let are_indices = raw.y.shape.last() == Some(&1) && targets().all(|y| *y >= 0.0 && y.fract() == 0.0 && *y < 1e4);
     if !are_indices {
-        return raw;
+        return Some(raw);
     }
     let n_classes = targets().fold(1.0, |most: f64, y| most.max(y + 1.0)) as usize;
+    let need = memory::of_classes(targets().count(), n_classes as f64, raw.place);
+    if !report.memory(Some(need), limit_gib) {
+        return None;
+    }
     for row in &mut raw.y.rows {
         let one_hot =
             |y: &f64| (0..n_classes).map(|class| if class as f64 == *y { 1.0 } else { 0.0 }).collect::<Vec<_>>();
@@ -265,7 +284,7 @@ fn with_probabilities(mut raw: RawData) -> RawData {
     if let Some(last) = raw.y.shape.last_mut() {
         *last = n_classes;
     }
-    raw
+    Some(raw)
 }
 
 /// Rows of a checked list of lists.
@@ -358,6 +377,17 @@ fn exactly(report: &mut Report, network: Option<&Network>, theta: Vec<f64>) -> O
         report.push("initial", FaultKind::ParameterCount { expected, found: theta.len() });
     }
     Some(theta)
+}
+
+/// What a run is sure to keep or write if it gets to its end.
+fn check_records(report: &mut Report, spec: &Spec, parameters: usize) {
+    let limit = spec.memory_limit_gib;
+    let is_only_end = spec.flow.until.iter().all(|stop| matches!(stop, Stop::Time(_)));
+    let sure = horizon(&spec.flow.until).filter(|_| is_only_end);
+    report.memory(memory::of_saves(&spec.save, parameters, sure), limit);
+    for (k, run) in spec.descent.iter().enumerate() {
+        report.memory(Some(memory::of_descent(k, run.steps / run.stride().max(1))), limit);
+    }
 }
 
 fn check_memory(report: &mut Report, sizes: &Sizes, limit_gib: f64) {

@@ -48,6 +48,13 @@ pub struct Spec {
     /// When θ is saved.
     #[serde(default)]
     pub save: SaveSpec,
+    /// A scenario whose data, network, method or records would need more memory is refused; 4 GiB by default.
+    #[serde(default = "four_gib")]
+    pub memory_limit_gib: f64,
+}
+
+fn four_gib() -> f64 {
+    4.0
 }
 
 /// Where inputs and targets come from.
@@ -227,6 +234,13 @@ pub enum Method {
     DiffsolEsdirk34,
     /// diffsol's implicit TR-BDF2.
     DiffsolTrBdf2,
+}
+
+impl Method {
+    /// Whether it factorises a matrix with a row for each target, however many there are.
+    pub fn factorises_targets(self) -> bool {
+        matches!(self, Self::Esdirk54 | Self::DiffsolEsdirk34 | Self::DiffsolTrBdf2)
+    }
 }
 
 /// Whether to follow the spectrum of the NTK Gram matrix.
