@@ -59,14 +59,22 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
+/// Problems of the first few hundred that are not solved yet: `STORM_ONE` tells why. Nothing is asked of them here.
+const UNSOLVED: &[u64] = &[
+    13, 24, 28, 35, 39, 51, 58, 67, 76, 77, 79, 83, 95, 97, 102, 106, 118, 128, 136, 140, 151, 153, 158, 167, 174, 179,
+    183, 184, 196, 197, 215, 226, 232, 233, 242, 251, 262, 267, 270, 273, 283, 291,
+];
+
 #[test]
-#[ignore = "not all of them are yet"]
 fn a_few_hundred_problems_are_solved() {
-    let seeds: Vec<u64> = (0..300).collect();
+    let seeds: Vec<u64> = (0..300).filter(|seed| !UNSOLVED.contains(seed)).collect();
     let care = Care { work: 3e7, target: 1e-3 };
     let done = storm(&seeds, 2, care, &|_, _| ());
     let failures: String = done.iter().map(|(problem, verdict)| lines(problem, verdict)).collect();
     assert!(failures.is_empty(), "{failures}");
+    // A storm that judges by nothing would be calm.
+    let n_descended = done.iter().filter(|(_, verdict)| verdict.n_descents > 0).count();
+    assert!(n_descended > seeds.len() / 2, "only {n_descended} problems were held against descent");
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Verdict {
     pub faults: Vec<Fault>,
     /// What is no fault: descent that has not converged, values beyond a branch point.
     pub notes: Vec<&'static str>,
+    /// Descents that agreed or were looked at further.
+    pub n_descents: usize,
     /// For whoever looks at a single problem.
     pub details: Vec<String>,
 }
@@ -293,6 +295,7 @@ fn against_descent(problem: &Problem, base: &Run, care: Care, verdict: &mut Verd
     let Some((flow, n_first)) = reached(problem, base, care, verdict) else { return };
     let net = &problem.net;
     let mut tell = |name: &str, d: &Descended| {
+        verdict.n_descents += 1;
         verdict.details.push(format!(
             "descent ({name}) to {}: {:e}, extrapolated {:e} ± {:e} with {} steps; flow {:e}",
             flow.horizon, d.loss, d.extrapolated, d.spread, d.n_steps, flow.loss
