@@ -23,7 +23,7 @@ pub enum StopReason {
         /// The limit.
         max_steps: u64,
     },
-    /// The error control asked for steps below the resolution of t: the flow is too violent here for f64, or atol = 0 meets a zero.
+    /// The error control asked for steps below the range of f64: what it takes for the error of the step is rounding, as where atol = 0 meets a zero.
     StepTooSmall {
         /// The step it asked for.
         h: f64,
@@ -67,7 +67,9 @@ impl fmt::Display for StopReason {
             Self::Stationary => write!(f, "the gradient vanished to rounding: the flow rests from here on"),
             Self::Interrupted => write!(f, "interrupted"),
             Self::StepLimit { max_steps } => write!(f, "took the allowed {max_steps} steps"),
-            Self::StepTooSmall { h } => write!(f, "the step size fell to {h:e}, below the resolution of time"),
+            Self::StepTooSmall { h } => {
+                write!(f, "the step size fell to {h:e}: the error does not shrink with the step")
+            }
             Self::NonFinite { what } => write!(f, "{what} became non-finite"),
             Self::Chatter { contact } => {
                 write!(f, "switch {} chatters at breakpoint {}", contact.switch, contact.breakpoint)

@@ -21,9 +21,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if self.t >= self.options.t_end {
             return ControlFlow::Break(StopReason::Horizon);
         }
-        if self.stats.steps >= self.options.max_steps {
-            return ControlFlow::Break(StopReason::StepLimit { max_steps: self.options.max_steps });
-        }
+        self.check_attempts()?;
+        self.floors.follow(self.field, self.options.norm.rtol);
         let dy = crate::vector::norm(&self.dy);
         self.largest_dy = self.largest_dy.max(dy);
         // Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
@@ -38,6 +37,14 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         if self.stats.steps.is_multiple_of(DECAY_INTERVAL) {
             self.estimate_decay();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn check_attempts(&self) -> ControlFlow<StopReason> {
+        let max_steps = self.options.max_steps;
+        if self.stats.steps + self.stats.rejected >= max_steps {
+            return ControlFlow::Break(StopReason::StepLimit { max_steps });
         }
         ControlFlow::Continue(())
     }
@@ -68,15 +75,18 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             last_error,
             was_cut,
         });
+        self.stepper.weigh(&self.options.norm.with(self.floors.as_slice()));
         loop {
             let proposed = |h| (h, StepLimit::Accuracy);
             let (h, limit) = self.options.fixed_step.map_or_else(|| self.proposed_step(h_crossing), proposed);
             let h = h.min(remaining);
+            if h <= 0.0 {
+                return ControlFlow::Break(StopReason::StepTooSmall { h });
+            }
             let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
-            let smallest = 4.0 * f64::EPSILON * self.t.abs();
             match self.stepper.attempt(self.field, start, h) {
                 Ok(taken) => {
-                    let error = self.stepper.error(&self.options.norm, start);
+                    let error = self.stepper.error(&self.options.norm.with(self.floors.as_slice()), start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
                         let exponent = self.stepper.error_exponent();
                         if self.stepper.stands_in() {
@@ -102,19 +112,21 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                         continue;
                     }
                     self.controller.reject(h, error);
-                    if h <= smallest || h < f64::MIN_POSITIVE {
+                    // Far out a fast phase may be shorter than t resolves; its steps are as good as others.
+                    if h < f64::MIN_POSITIVE {
                         return ControlFlow::Break(StopReason::StepTooSmall { h });
                     }
                 }
                 Err(non_finite) => {
                     self.controller.reject(h, f64::INFINITY);
-                    if self.options.fixed_step.is_some() || h <= smallest || h < 1e-300 {
+                    if self.options.fixed_step.is_some() || h < 1e-300 {
                         return ControlFlow::Break(StopReason::NonFinite { what: non_finite.what });
                     }
                 }
             }
             self.stats.rejected += 1;
             self.stepper.reset();
+            self.check_attempts()?;
         }
     }
 
@@ -125,6 +137,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let taken = self.stepper.attempt(self.field, start, h)?;
         self.read_end();
         Ok(taken)
+    }
+
+    /// Shortest step that surely moves t.
+    fn smallest_step(&self) -> f64 {
+        4.0 * f64::EPSILON * self.t.abs()
     }
 
     /// The tolerance's step, limited by stability and by the next predicted crossing.
@@ -138,8 +155,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 (h, limit) = (stable, StepLimit::Stability);
             }
         }
-        // Never so short that a crossing just missed by rounding would stop the clock.
-        let ahead = h_crossing.max(1e-9 * h);
+        // Never so short that a crossing just missed by rounding would stop the clock, nor that t would not move.
+        let ahead = h_crossing.max(1e-9 * h).max(self.smallest_step());
         if ahead < h { (ahead, StepLimit::Crossing) } else { (h, limit) }
     }
 

@@ -18,7 +18,7 @@ use super::controller::StepController;
 use super::event::{End, Found, Scratch};
 use super::field::PiecewiseField;
 use super::mode::{Contact, Mode};
-use super::norm::WrmsNorm;
+use super::norm::{Floors, WrmsNorm};
 use super::observer::{Observer, Point};
 use super::outcome::{Stats, StopReason};
 use super::resolve::Workspace;
@@ -63,7 +63,7 @@ pub struct Options {
     pub t_end: f64,
     /// Tolerances of the error norm.
     pub norm: WrmsNorm,
-    /// Limit on accepted steps.
+    /// Limit on attempts, accepted and rejected.
     pub max_steps: u64,
     /// Steps of this length without error control (cut short at events), for measuring orders.
     pub fixed_step: Option<f64>,
@@ -130,6 +130,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Contacts held for one step whatever their margins say.
     forced: Vec<Contact>,
     decay: Option<f64>,
+    /// Floors of the weights of the error norm.
+    floors: Floors,
     /// Length of the last accepted attempt, and whether an event cut it short.
     last_attempt: (f64, bool),
     /// Its error, relative to the tolerance.
@@ -196,6 +198,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             fresh: Vec::new(),
             forced: Vec::new(),
             decay: None,
+            floors: Floors::default(),
             last_attempt: (0.0, false),
             last_error: 1.0,
             n_overdue: 0,

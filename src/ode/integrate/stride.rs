@@ -162,9 +162,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     fn attempt_stride(&mut self, h: f64) -> Result<Stride, GivenUp> {
-        let Self { field, pace: Pace { strider, .. }, stats, y, dy, mode, fresh, options, .. } = self;
+        let Self { field, pace: Pace { strider, .. }, stats, y, dy, mode, fresh, options, floors, .. } = self;
         let cut = field.cut().ok_or(GivenUp::Stuck)?;
-        let start = StrideStart { y, dy, mode, fresh, norm: options.norm };
+        let start = StrideStart { y, dy, mode, fresh, norm: options.norm.with(floors.as_slice()) };
         let (n_evaluations, n_rates) = (strider.n_evaluations, strider.n_rates);
         let made = strider.attempt(cut, start, h);
         stats.evaluations += strider.n_evaluations - n_evaluations;

@@ -24,7 +24,7 @@ pub use reduced::Instant;
 use super::cut::{CutField, START};
 use super::field::NonFinite;
 use super::mode::{Contact, Mode, Side};
-use super::norm::WrmsNorm;
+use super::norm::Weights;
 use super::observer::EventKind;
 use super::resolve::Workspace;
 use crate::vector::dot;
@@ -60,7 +60,7 @@ pub struct StrideStart<'a> {
     /// Free switches that stand on a breakpoint.
     pub fresh: &'a [Contact],
     /// The tolerance.
-    pub norm: WrmsNorm,
+    pub norm: Weights<'a>,
 }
 
 /// A finished stride.
@@ -515,8 +515,7 @@ impl Strider {
         let d = self.disagreement(cut.values(CHECKED), 2, |p| p.shift[2] - p.excess);
         let m = d.len();
         let squared: f64 = d.iter().enumerate().map(|(c, d)| d * d * h / self.reduced.gram[c * (m + 1)]).sum();
-        let weight = |y: &f64| (start.norm.atol + start.norm.rtol * y.abs()).powi(2);
-        let displacement = (squared / start.y.iter().map(weight).sum::<f64>()).sqrt();
+        let displacement = (squared / start.norm.squared(start.y)).sqrt();
         let Self { active, fields, end, scratch, values, .. } = self;
         values.clear();
         values.extend(active.iter().map(|a| at(&through(a.seeds), CHECK)));
