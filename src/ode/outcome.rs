@@ -23,7 +23,8 @@ pub enum StopReason {
         /// The limit.
         max_steps: u64,
     },
-    /// The error control asked for steps below the range of f64: what it takes for the error of the step is rounding, as where atol = 0 meets a zero.
+    /// Steps stayed below the resolution of t, thousands of them, or fell below the range of f64: the flow is too violent here, or what error control
+    /// sees is rounding, as where atol = 0 meets a zero.
     StepTooSmall {
         /// The step it asked for.
         h: f64,
@@ -68,7 +69,7 @@ impl fmt::Display for StopReason {
             Self::Interrupted => write!(f, "interrupted"),
             Self::StepLimit { max_steps } => write!(f, "took the allowed {max_steps} steps"),
             Self::StepTooSmall { h } => {
-                write!(f, "the step size fell to {h:e}: the error does not shrink with the step")
+                write!(f, "the step size fell to {h:e}, below the resolution of time")
             }
             Self::NonFinite { what } => write!(f, "{what} became non-finite"),
             Self::Chatter { contact } => {

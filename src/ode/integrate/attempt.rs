@@ -1,6 +1,8 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
-use super::{DECAY_INTERVAL, Integration, OVERDUE, PREDICTION_REACH, RESTING, STABILITY_SHARE, STATIONARY};
+use super::{
+    DECAY_INTERVAL, Integration, MOST_UNMOVED, OVERDUE, PREDICTION_REACH, RESTING, STABILITY_SHARE, STATIONARY,
+};
 use crate::ode::event::visit_boundaries;
 use crate::ode::field::{NonFinite, PiecewiseField};
 use crate::ode::outcome::StopReason;
@@ -22,6 +24,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             return ControlFlow::Break(StopReason::Horizon);
         }
         self.check_attempts()?;
+        let n_attempts = self.stats.steps + self.stats.rejected;
+        if self.t - self.moved.0 > MOST_UNMOVED as f64 * self.smallest_step() {
+            self.moved = (self.t, n_attempts);
+        } else if n_attempts - self.moved.1 >= MOST_UNMOVED {
+            return ControlFlow::Break(StopReason::StepTooSmall { h: self.controller.h() });
+        }
         self.floors.follow(self.field, self.options.norm.rtol);
         let dy = crate::vector::norm(&self.dy);
         self.largest_dy = self.largest_dy.max(dy);

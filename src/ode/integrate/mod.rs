@@ -39,6 +39,8 @@ const PREDICTION_REACH: f64 = 1.05;
 const OVERDUE: u32 = 3;
 /// Steps between estimates of the decay rate.
 const DECAY_INTERVAL: u64 = 5;
+/// Attempts in which t may move by less than its resolution each. Far out a fast phase can be shorter than t resolves, and takes hundreds.
+const MOST_UNMOVED: u64 = 20_000;
 /// A gradient this far below its largest norm so far is rounding noise.
 const STATIONARY: f64 = 1e-14;
 /// A field whose relative rounding noise exceeds this is at rest.
@@ -139,6 +141,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Steps in a row that ended where a crossing was predicted, and met none; from [`OVERDUE`] on all since the last event.
     n_overdue: u32,
     largest_dy: f64,
+    /// Time and attempts up to which t has moved by more than its resolution an attempt.
+    moved: (f64, u64),
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
     dy_cut: Vec<f64>,
@@ -203,6 +207,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             last_error: 1.0,
             n_overdue: 0,
             largest_dy: 0.0,
+            moved: (0.0, 0),
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],
             dy_cut: vec![0.0; dim],
