@@ -2,7 +2,7 @@
 //!
 //! The integrator itself is [`crate::ode::integrate()`]; what is watched is in [`crate::observe`].
 
-use crate::flow::FlowField;
+use crate::flow::{Block, FlowField};
 use crate::ntk::Cadence;
 use crate::observe::{Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
@@ -10,7 +10,7 @@ use crate::ode::{
     Auto, Chebyshev, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
     STABILITY_SHARE, StepView, Stepper, StiffMethod, StopRule, StrideView, WrmsNorm, deferred, integrate,
 };
-use crate::scenario::{Method, Plan, Problem, Stop, Track};
+use crate::scenario::{Atol, Method, Plan, Problem, Stop, Track};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::ops::ControlFlow;
@@ -74,7 +74,7 @@ pub fn simulate_beside(
     watch: Watch<'_>,
     beside: &mut dyn Observer<FlowField>,
 ) -> Simulated {
-    let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
+    let mut field = field_of(problem, plan);
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
     let mut monitor = Monitor::new(&field, n_targets, cadence(plan.track), plan.rtol, Box::new(save_times), watch.sink)
@@ -119,7 +119,7 @@ pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) 
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
+    let mut field = field_of(problem, plan);
     let mut audit = Audit::new(&field, times);
     let options = options(plan);
     let mut stepper = stepper(plan.method, options.norm, &mut field);
@@ -135,10 +135,35 @@ fn cadence(track: Track) -> Option<Cadence> {
     }
 }
 
+/// The field of a run, with scales where the tolerances of `plan` are to follow them.
+pub fn field_of(problem: &Problem, plan: &Plan) -> FlowField {
+    let field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
+    match plan.atol {
+        Atol::Auto => field.scaled(),
+        Atol::Number(_) => field,
+    }
+}
+
+/// The tolerances of a plan, for that field.
+pub fn norm_of(plan: &Plan) -> WrmsNorm {
+    WrmsNorm { rtol: plan.rtol, atol: plan.atol.number() }
+}
+
+/// The blocks of parameters for which the number given as absolute tolerance is more than rtol times their scale at the start: their relative
+/// errors may be larger than rtol allows. None where the tolerance is [`Atol::Auto`], or the start is not finite. Costs an evaluation.
+pub fn coarse_blocks(problem: &Problem, plan: &Plan) -> Vec<Block> {
+    let Atol::Number(atol) = plan.atol else { return Vec::new() };
+    let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
+    let mut blocks = field.block_scales(&problem.theta0).unwrap_or_default();
+    // A block without any scale has nothing to be exact about yet.
+    blocks.retain(|block| block.scale > 0.0 && atol > plan.rtol * block.scale);
+    blocks
+}
+
 fn options(plan: &Plan) -> Options {
     Options {
         t_end: plan.horizon().unwrap_or(f64::INFINITY),
-        norm: WrmsNorm { rtol: plan.rtol, atol: plan.atol },
+        norm: norm_of(plan),
         max_steps: plan.max_steps as u64,
         fixed_step: None,
         retake: false,

@@ -132,7 +132,7 @@ impl Counted {
 }
 
 fn count(case: &Case, method: &str, options: &Options) -> Counted {
-    let mut field = FlowField::new(case.network.clone(), &case.data);
+    let mut field = FlowField::new(case.network.clone(), &case.data).scaled();
     let mut stepper = stepper(method, options.norm, &mut field);
     let mut marks = Marks(Vec::with_capacity(100_000));
     let outcome = integrate(&mut field, &mut *stepper, &case.theta0, options, &mut [], &mut marks);

@@ -216,9 +216,16 @@ fn tolerances_and_stops_out_of_range_are_refused() {
          bad.ron:5:45: flow.until[2][0]: expected a fraction of the initial loss between 0 and 1, found 2\n\
          bad.ron:5:62: flow.until[3][0]: expected a positive number, found NaN\n\
          bad.ron:5:75: flow.rtol: expected a positive number, found 0\n\
-         bad.ron:5:84: flow.atol: expected a number of at least 0, found -1\n\
+         bad.ron:5:84: flow.atol: expected `Auto` or a number of at least 0, found -1\n\
          bad.ron:5:99: flow.max_steps: expected at least 1, found 0",
     );
+    for atol in ["Automatic", "\"x\""] {
+        expect(
+            "flow",
+            &format!("flow: (atol: {atol}),"),
+            &format!("bad.ron:5:14: flow.atol: expected a number or `Auto`, found `{atol}`"),
+        );
+    }
     expect(
         "flow",
         "flow: (until: []),",

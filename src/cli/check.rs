@@ -1,9 +1,11 @@
 //! `gradflow check`: parse and resolve only.
 
 use super::exit::Exit;
+use super::summary::warn;
 use super::{CliError, Common, Overrides};
 use clap::Args;
 use gradflow::net::{NoLaw, laws, no_law};
+use gradflow::record::{CoarseBlock, Tolerances};
 use gradflow::scenario::{Sizes, Track};
 use serde::Serialize;
 use std::io::Write;
@@ -31,6 +33,7 @@ struct Checked<'a> {
     none_conserved_because: Option<&'static str>,
     gram_bytes: f64,
     activation_bytes: f64,
+    coarse_for: Vec<CoarseBlock>,
 }
 
 impl Check {
@@ -41,6 +44,10 @@ impl Check {
         let laws = laws(&problem.network);
         let no_law = no_law(&problem.network, &laws).map(NoLaw::as_str);
         let formula = format!("{} = {}", problem.network.symbols(), problem.network.formula());
+        let tolerances = Tolerances::of(problem, &scenario.plan);
+        if let Some(warning) = tolerances.warning().filter(|_| !common.quiet) {
+            warn(&warning);
+        }
         let mut out = std::io::stdout().lock();
         if common.json {
             let checked = Checked {
@@ -55,6 +62,7 @@ impl Check {
                 none_conserved_because: no_law,
                 gram_bytes: sizes.gram_bytes,
                 activation_bytes: sizes.activation_bytes,
+                coarse_for: tolerances.coarse_for,
             };
             serde_json::to_writer(&mut out, &checked).map_err(std::io::Error::from)?;
             writeln!(out)?;

@@ -45,6 +45,9 @@ impl Run {
             None => default_folder(&scenario.problem.name)?,
         };
         let mut writer = RunWriter::create(&folder, &scenario)?;
+        if let Some(warning) = writer.tolerances().warning().filter(|_| !common.quiet) {
+            summary::warn(&warning);
+        }
         let interrupted = on_interrupt(common);
         let start = Instant::now();
         let run = {

@@ -76,7 +76,7 @@ pub(super) fn advice(summary: &Summary) -> Option<&'static str> {
             Some("the flow rests at a critical point; no target below this loss can be met from this start")
         }
         "step_limit" => Some("raise flow.max_steps, or loosen flow.rtol"),
-        "step_too_small" => Some("loosen flow.rtol, or set flow.atol above 0"),
+        "step_too_small" => Some("loosen flow.rtol; where flow.atol is a number, leave it out"),
         "non_finite" => Some("the flow has left the range of f64: check the scale of data and start"),
         "missed_event" => Some("tighten flow.rtol"),
         "chatter" | "undecided" => Some("the record is good up to here; tighten flow.rtol, or move the start a little"),
@@ -84,6 +84,11 @@ pub(super) fn advice(summary: &Summary) -> Option<&'static str> {
         "spectrum_error" => Some("run without the spectrum: --set ntk.track=false"),
         _ => None,
     }
+}
+
+/// Says on stderr what is doubtful before anything has run, and what to do about it.
+pub(super) fn warn((text, hint): &(String, String)) {
+    eprintln!("warning: {text}\n  hint: {hint}");
 }
 
 pub(super) fn line(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
@@ -158,7 +163,10 @@ fn work_lines(out: &mut impl Write, work: &WorkSummary, summary: &Summary) -> io
     };
     let tolerances = &summary.tolerances;
     let (method, rtol, atol) = (&work.method, tolerances.rtol, tolerances.atol);
-    line(out, "method", &format!("{method}, rtol {rtol:e}, atol {atol:e}"))?;
+    line(out, "method", &format!("{method}, rtol {rtol:e}, atol {atol}"))?;
+    if let Some((text, _)) = tolerances.warning() {
+        line(out, "tolerance", &text)?;
+    }
     let strides = match work.strides {
         0 => String::new(),
         1 => "those in 1 stride included, ".to_owned(),

@@ -274,7 +274,7 @@ impl<'a> Comparison<'a> {
 
 /// Norm of the error that tolerances allow one step of the flow.
 fn tolerance(plan: &Plan, theta: &[f64]) -> f64 {
-    plan.rtol * norm(theta) + plan.atol * (theta.len() as f64).sqrt()
+    plan.rtol * norm(theta) + plan.atol.number() * (theta.len() as f64).sqrt()
 }
 
 /// What an iterate is compared with.

@@ -12,9 +12,10 @@ use crate::flow::FlowField;
 use crate::ode::tableau::TSIT5;
 use crate::ode::{
     Contact, Event, ExplicitRk, Mode, Noise, NonFinite, Observer, Options, PiecewiseField, Point, SlideMargin,
-    StartContact, StepView, StopReason, WrmsNorm, integrate,
+    StartContact, StepView, StopReason, integrate,
 };
 use crate::scenario::{DescentRun, Plan, Problem};
+use crate::simulate::{field_of, norm_of};
 use crate::vector::{all_finite, distance_squared};
 use std::ops::ControlFlow;
 
@@ -70,7 +71,7 @@ impl ModifiedReport {
 
 /// Follows the modified flow of a plain run up to time `t_end`, beside its iterates.
 pub fn follow(problem: &Problem, plan: &Plan, run: DescentRun, t_end: f64) -> ModifiedReport {
-    let flow = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
+    let flow = field_of(problem, plan);
     let mut field = ModifiedField::new(flow.clone(), run.step);
     let mut watch = Watch {
         iterates: Iterates::new(problem, &flow, run).ok(),
@@ -81,7 +82,7 @@ pub fn follow(problem: &Problem, plan: &Plan, run: DescentRun, t_end: f64) -> Mo
     };
     let options = Options {
         t_end,
-        norm: WrmsNorm { rtol: plan.rtol, atol: plan.atol },
+        norm: norm_of(plan),
         max_steps: plan.max_steps as u64,
         fixed_step: None,
         retake: false,
@@ -114,6 +115,10 @@ impl ModifiedField {
 }
 
 impl PiecewiseField for ModifiedField {
+    fn scales(&mut self, out: &mut Vec<f64>) {
+        self.flow.scales(out);
+    }
+
     fn dim(&self) -> usize {
         self.flow.dim()
     }

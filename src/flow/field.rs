@@ -10,6 +10,7 @@ use super::gram::GramAhead;
 use super::largest::Largest;
 use super::linearise::LowRank;
 use super::noise::{At, NoiseMeter};
+use super::scales::{Block, Scales, blocks};
 use super::sliding::{SlideSystem, TangentBuffers};
 use super::switches::Switches;
 use crate::data::{Data, MergedData};
@@ -72,6 +73,8 @@ pub struct FlowField {
     largest_z: Largest,
     largest_mu: Largest,
     power: PowerIteration,
+    /// Finds the scales of parameters, where they are asked for.
+    scales: Option<Scales>,
     low_rank: LowRank,
     cut: Option<Box<CutNetwork>>,
     bends: Bends,
@@ -152,6 +155,7 @@ impl FlowField {
             largest_z: Largest::new(n_hidden),
             largest_mu: Largest::new(n_hidden),
             power: PowerIteration::default(),
+            scales: None,
             low_rank: LowRank::default(),
             cut: None,
             bends: Bends::default(),
@@ -160,6 +164,24 @@ impl FlowField {
             batch,
             data,
         }
+    }
+
+    /// The same with tolerances that scale with the state: errors of a parameter count against its [scale](PiecewiseField::scales).
+    pub fn scaled(mut self) -> Self {
+        self.scales = Some(Scales::new(&self.batch, &self.data, self.loss));
+        self
+    }
+
+    /// The scales of all blocks of parameters at `theta`; costs an evaluation there.
+    ///
+    /// # Errors
+    /// When the field is not finite there.
+    pub fn block_scales(&mut self, theta: &[f64]) -> Result<Vec<Block>, NonFinite> {
+        let (mode, mut dy) = (self.mode_from_values(theta), vec![0.0; theta.len()]);
+        self.eval(theta, &mode, &mut dy)?;
+        let mut scales = Vec::new();
+        Scales::new(&self.batch, &self.data, self.loss).find(&self.batch, theta, &self.forward, &mut scales);
+        Ok(blocks(self.batch.network().layers(), &scales))
     }
 
     /// Network and distinct inputs.
@@ -566,6 +588,13 @@ impl PiecewiseField for FlowField {
 
     fn largest_scale(&self) -> f64 {
         (1..=self.batch.network().n_hidden()).map(|layer| self.largest_z(layer)).fold(0.0, f64::max)
+    }
+
+    fn scales(&mut self, out: &mut Vec<f64>) {
+        match &mut self.scales {
+            Some(scales) => scales.find(&self.batch, &self.theta, &self.forward, out),
+            None => out.clear(),
+        }
     }
 
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64 {

@@ -7,7 +7,7 @@
 
 use super::controller::SAFETY;
 use super::field::{NonFinite, PiecewiseField};
-use super::norm::WrmsNorm;
+use super::norm::Weights;
 use super::stepper::{Interpolant, Outlook, Start, Stepper, Work};
 use super::{Chebyshev, Esdirk, ExplicitRk};
 
@@ -308,8 +308,14 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         }
     }
 
-    fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64 {
+    fn error(&self, norm: &Weights<'_>, start: Start<'_>) -> f64 {
         self.active::<F>().error(norm, start)
+    }
+
+    fn weigh(&mut self, norm: &Weights<'_>) {
+        if self.active == Active::Stiff {
+            self.stiff.stepper_mut::<F>().weigh(norm);
+        }
     }
 
     fn prepare_dense(&mut self, field: &mut F, start: Start<'_>) -> Result<(), NonFinite> {

@@ -13,7 +13,7 @@
 use super::combine::{Terms, combine, stage_weights};
 use super::diffsol::MissingLinearisation;
 use super::field::{NonFinite, PiecewiseField};
-use super::norm::WrmsNorm;
+use super::norm::{Weights, WrmsNorm};
 use super::stepper::{Interpolant, Start, Stepper, Work};
 use crate::vector::{all_finite, dot, norm as length};
 use nalgebra::{DMatrix, DVector};
@@ -168,6 +168,7 @@ fn dense_weights(rows: &[Vec<f64>], weights: &[f64]) -> Vec<[f64; 4]> {
 pub struct Esdirk {
     coefficients: Coefficients,
     norm: WrmsNorm,
+    floors: Vec<f64>,
     /// Slopes of stages 2 … 7.
     slopes: Vec<Vec<f64>>,
     base: Vec<f64>,
@@ -195,6 +196,7 @@ impl Esdirk {
         Ok(Self {
             coefficients: Coefficients::new(),
             norm,
+            floors: Vec::new(),
             slopes: vec![vec![0.0; dim]; N_STAGES - 1],
             base: vec![0.0; dim],
             at: vec![0.0; dim],
@@ -240,7 +242,7 @@ impl Esdirk {
             self.work.solves += 1;
             let linear = field.linearisation().ok_or_else(|| lost("the linearisation"))?;
             linear.solve(&mut self.change);
-            let size = self.norm.of(&self.change, start.y, &self.at);
+            let size = self.norm.with(&self.floors).of(&self.change, start.y, &self.at);
             if !size.is_finite() {
                 return Err(lost("the iteration"));
             }
@@ -313,7 +315,11 @@ impl<F: PiecewiseField> Stepper<F> for Esdirk {
         &self.end_field
     }
 
-    fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64 {
+    fn weigh(&mut self, norm: &Weights<'_>) {
+        norm.copy_floors(&mut self.floors);
+    }
+
+    fn error(&self, norm: &Weights<'_>, start: Start<'_>) -> f64 {
         let of_solution = norm.of(&self.error, start.y, &self.end);
         let of_field = FIELD_SHARE * self.h * norm.of(&self.field_error, start.y, &self.end);
         let is_rounding = length(&self.error) <= ROUNDING * length(&self.end);

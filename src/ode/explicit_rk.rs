@@ -5,7 +5,7 @@
 
 use super::combine::{Terms, combine, stage_weights};
 use super::field::{NonFinite, PiecewiseField};
-use super::norm::WrmsNorm;
+use super::norm::Weights;
 use super::stepper::{Interpolant, Start, Stepper, Work};
 use super::tableau::{Dense, ErrorWeights, Tableau};
 use crate::vector::{all_finite, dot};
@@ -142,7 +142,7 @@ impl<F: PiecewiseField> Stepper<F> for ExplicitRk {
         self.end_stage()
     }
 
-    fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64 {
+    fn error(&self, norm: &Weights<'_>, start: Start<'_>) -> f64 {
         let size = |error: &[f64]| norm.of(error, start.y, &self.end);
         match self.errors.as_slice() {
             [fifth, third] => {
@@ -250,6 +250,7 @@ impl Interpolant for ExplicitRk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ode::WrmsNorm;
     use crate::ode::mode::Mode;
     use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
     use crate::ode::testing::{Smooth, fitted_slope, stuart_landau, stuart_landau_solution};
@@ -361,7 +362,7 @@ mod tests {
                 .map(|i| largest * 0.85_f64.powi(i))
                 .map(|h| {
                     stepper.attempt(&mut field, start, h).expect("finite");
-                    (h, Stepper::<Smooth>::error(&stepper, &norm, start))
+                    (h, Stepper::<Smooth>::error(&stepper, &norm.with(&[]), start))
                 })
                 .collect();
             let slope = fitted_slope(&points);

@@ -142,6 +142,12 @@ pub trait PiecewiseField {
         (0..self.n_switches()).map(|switch| self.scale(switch)).fold(0.0, f64::max)
     }
 
+    /// *(last)* What errors of each component count against besides its own value, where tolerances are to scale with the state; none by
+    /// default, and where they are not.
+    fn scales(&mut self, out: &mut Vec<f64>) {
+        out.clear();
+    }
+
     /// Exact value of one switch at `y`; meant to cost far less than a full evaluation.
     fn value_at(&mut self, y: &[f64], mode: &Mode, switch: usize) -> f64;
 

@@ -40,7 +40,7 @@ pub use filippov::{FilippovField, PiecewiseSystem};
 pub use integrate::{Options, Outcome, STABILITY_SHARE, StopRule, integrate};
 pub use mode::{Contact, Mode, Side};
 pub use noise::Noise;
-pub use norm::WrmsNorm;
+pub use norm::{Floors, Weights, WrmsNorm};
 pub use observer::{
     BranchKind, BranchPoint, Change, DenseOutput, Event, EventKind, Observer, Point, StartContact, StepView,
     StrideEvent, StrideView,

@@ -23,7 +23,8 @@ pub enum StopReason {
         /// The limit.
         max_steps: u64,
     },
-    /// The error control asked for steps below the resolution of t: the flow is too violent here for f64, or atol = 0 meets a zero.
+    /// Steps stayed below the resolution of t, thousands of them, or fell below the range of f64: the flow is too violent here, or what error control
+    /// sees is rounding, as where atol = 0 meets a zero.
     StepTooSmall {
         /// The step it asked for.
         h: f64,
@@ -78,7 +79,9 @@ impl fmt::Display for StopReason {
             Self::Stationary => write!(f, "the gradient vanished to rounding: the flow rests from here on"),
             Self::Interrupted => write!(f, "interrupted"),
             Self::StepLimit { max_steps } => write!(f, "took the allowed {max_steps} steps"),
-            Self::StepTooSmall { h } => write!(f, "the step size fell to {h:e}, below the resolution of time"),
+            Self::StepTooSmall { h } => {
+                write!(f, "the step size fell to {h:e}, below the resolution of time")
+            }
             Self::NonFinite { what } => write!(f, "{what} became non-finite"),
             Self::Chatter { contact } => {
                 write!(f, "switch {} chatters at breakpoint {}", contact.switch, contact.breakpoint)

@@ -5,7 +5,7 @@
 
 use super::field::{NonFinite, PiecewiseField};
 use super::mode::Mode;
-use super::norm::WrmsNorm;
+use super::norm::Weights;
 
 /// The point a step starts from.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,12 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
     fn end_field(&self) -> &[f64];
 
     /// Error of the attempt relative to the tolerance: accepted when ≤ 1.
-    fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64;
+    fn error(&self, norm: &Weights<'_>, start: Start<'_>) -> f64;
+
+    /// Told before the attempts of a step, to methods that need tolerances inside them.
+    fn weigh(&mut self, norm: &Weights<'_>) {
+        let _ = norm;
+    }
 
     /// Makes `interpolate` usable; may evaluate the field (extra stages), so it comes after everything read from the field.
     ///

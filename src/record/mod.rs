@@ -27,8 +27,8 @@ pub use error::RecordError;
 pub use run::{Rows, Run, SavedTheta};
 pub use setting::{FunctionCurve, Setting};
 pub use summary::{
-    AuditSummary, BoundSummary, BranchSummary, EstimateSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA,
-    StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
+    AuditSummary, BoundSummary, BranchSummary, CoarseBlock, EstimateSummary, EventSummary, IdentitySummary,
+    LambdaSummary, SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
 };
 pub use sweep::Sweep;
 pub use table::{

@@ -5,6 +5,8 @@
 use super::error::RecordError;
 use super::table::Direction;
 use super::{file, json};
+use crate::scenario::{Atol, Plan, Problem};
+use crate::simulate::coarse_blocks;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -102,12 +104,50 @@ pub enum Status {
 }
 
 /// Tolerances of the error control.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tolerances {
     /// Relative.
     pub rtol: f64,
-    /// Absolute.
-    pub atol: f64,
+    /// Absolute: a number, or `Auto`.
+    pub atol: Atol,
+    /// Blocks of parameters for which that number is more than rtol times their scale at the start.
+    #[serde(default)]
+    pub coarse_for: Vec<CoarseBlock>,
+}
+
+impl Tolerances {
+    /// Those of a plan.
+    pub fn of(problem: &Problem, plan: &Plan) -> Self {
+        let coarse = coarse_blocks(problem, plan).into_iter();
+        let coarse_for =
+            coarse.map(|b| CoarseBlock { layer: b.layer, block: b.kind.to_owned(), scale: b.scale }).collect();
+        Self { rtol: plan.rtol, atol: plan.atol, coarse_for }
+    }
+
+    /// What to say where the absolute tolerance is too coarse for a block, and what to do about it.
+    pub fn warning(&self) -> Option<(String, String)> {
+        let finest = self.coarse_for.iter().map(|b| b.scale).fold(f64::INFINITY, f64::min);
+        let places: Vec<String> =
+            self.coarse_for.iter().map(|b| format!("layer {} {} ({:.1e})", b.layer, b.block, b.scale)).collect();
+        let text = format!(
+            "flow.atol = {} is more than flow.rtol times the scale of {}: relative errors there may exceed flow.rtol",
+            self.atol,
+            places.join(", ")
+        );
+        let hint = format!("leave flow.atol out, or set it to Auto or below {:.1e}", self.rtol * finest);
+        (!places.is_empty()).then_some((text, hint))
+    }
+}
+
+/// A block of parameters for which the absolute tolerance is too coarse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CoarseBlock {
+    /// Layer, from 1.
+    pub layer: usize,
+    /// `weights`, `biases` or `slope`.
+    pub block: String,
+    /// Its scale at the start.
+    pub scale: f64,
 }
 
 /// λ₀, the minimum of λ_min over the run.
@@ -358,7 +398,7 @@ mod tests {
     fn numbers_are_read_back_as_they_were_written() {
         // The first of these is one unit in the last place off with serde_json's fast reader.
         for x in [0.009_955_296_589_342_487, 2.583_239_481_872_156, 1e-300, f64::MIN_POSITIVE, 0.1 + 0.2] {
-            let tolerances = Tolerances { rtol: x, atol: -x };
+            let tolerances = Tolerances { rtol: x, atol: Atol::Number(-x), coarse_for: Vec::new() };
             let text = serde_json::to_string(&tolerances).expect("numbers can be written");
             assert_eq!(serde_json::from_str::<Tolerances>(&text).expect("and read"), tolerances, "{text}");
         }

@@ -116,6 +116,11 @@ impl RunWriter {
         &self.folder
     }
 
+    /// The tolerances of the run.
+    pub fn tolerances(&self) -> &Tolerances {
+        &self.summary.tolerances
+    }
+
     /// Completes the record: the final λ₀ in the `bound` column, and the summary, which is returned.
     ///
     /// # Errors
@@ -351,7 +356,7 @@ fn running(scenario: &Scenario) -> Summary {
         targets: sizes.targets,
         surfaces: sizes.surfaces,
         loss: problem.loss.name().to_owned(),
-        tolerances: Tolerances { rtol: plan.rtol, atol: plan.atol },
+        tolerances: Tolerances::of(problem, plan),
         loss_initial: None,
         loss_final: None,
         residual_initial: None,

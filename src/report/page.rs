@@ -160,7 +160,10 @@ fn facts(loaded: &Loaded) -> String {
         }
     }
     let method = s.work.as_ref().map_or(String::new(), |w| format!("{}, ", w.method));
-    out += &words("Method", &format!("{method}rtol {:e}, atol {:e}", s.tolerances.rtol, s.tolerances.atol));
+    out += &words("Method", &format!("{method}rtol {:e}, atol {}", s.tolerances.rtol, s.tolerances.atol));
+    if let Some((text, _)) = s.tolerances.warning() {
+        out += &words("Tolerance", &text);
+    }
     if let Some(setting) = &loaded.setting {
         out += &words("P = Σ layers", setting.formula());
     }

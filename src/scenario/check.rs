@@ -179,7 +179,8 @@ impl Report<'_> {
             }
         }
         self.require_positive("flow.rtol", flow.rtol);
-        self.require(flow.atol >= 0.0 && flow.atol.is_finite(), "flow.atol", "a number of at least 0", flow.atol);
+        let atol = flow.atol.number();
+        self.require(atol >= 0.0 && atol.is_finite(), "flow.atol", "`Auto` or a number of at least 0", atol);
         self.require(flow.max_steps >= 1, "flow.max_steps", "at least 1", flow.max_steps);
     }
 

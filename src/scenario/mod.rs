@@ -28,7 +28,7 @@ pub(crate) use parse::{Parsed, parse};
 pub use read::Folder;
 pub use resolve::{Plan, Problem, SavePlan, Sizes};
 pub use source::Source;
-pub use spec::{Cadence, DescentRun, Method, Spec, Stop, Track};
+pub use spec::{Atol, Cadence, DescentRun, Method, Spec, Stop, Track};
 
 use std::path::Path;
 

@@ -193,8 +193,8 @@ fn find<'a>(text: &str, tree: &'a Node, at: usize, code: &Error) -> Target<'a> {
     let mut target = Target { path: Vec::new(), node: tree, parent: None, entry: tree.span.clone(), key: None };
     loop {
         let node = target.node;
-        // A value without its brackets is noticed behind its end, all else at or in it.
-        let is_behind = matches!(code, Error::ExpectedStructLike);
+        // A value without its brackets, or of another kind, is noticed behind its end, all else at or in it.
+        let is_behind = matches!(code, Error::ExpectedStructLike | Error::InvalidValueForType { .. });
         if node.close == Some(at) && !is_behind {
             return target;
         }

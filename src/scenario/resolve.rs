@@ -13,7 +13,7 @@ use super::parse::{Parsed, parse};
 use super::read::{Folder, Table, read_bytes, read_csv, read_npy};
 use super::source::Source;
 use super::spec::{ActivationSpec, DataSpec, InitialSpec, LossSpec, REQUIRED_SECTIONS, SaveSpec, Spec, Stop};
-use super::{Cadence, DescentRun, Method, Scenario, Track};
+use super::{Atol, Cadence, DescentRun, Method, Scenario, Track};
 use crate::data::Data;
 use crate::loss::Loss;
 use crate::net::init::{self, Sampler};
@@ -55,8 +55,8 @@ pub struct Plan {
     pub method: Method,
     /// Relative tolerance, positive.
     pub rtol: f64,
-    /// Absolute tolerance, at least 0.
-    pub atol: f64,
+    /// Absolute tolerance; a number is at least 0.
+    pub atol: Atol,
     /// Attempts after which the run gives up.
     pub max_steps: usize,
     /// Whether to follow the spectrum of the Gram matrix, and how closely.

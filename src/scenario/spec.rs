@@ -6,7 +6,8 @@
 pub use super::architecture::NetworkSpec;
 use super::nested::Nested;
 use crate::loss::Loss;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The whole file. Sections are `None` where the text does not give them.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -180,15 +181,83 @@ pub struct FlowSpec {
     pub method: Method,
     /// Relative tolerance, 1e-8 by default.
     pub rtol: f64,
-    /// Absolute tolerance, 1e-10 by default.
-    pub atol: f64,
+    /// Absolute tolerance, `Auto` by default.
+    pub atol: Atol,
     /// Accepted and rejected steps after which the run gives up, a million by default.
     pub max_steps: usize,
 }
 
 impl Default for FlowSpec {
     fn default() -> Self {
-        Self { until: vec![Stop::LossRatio(1e-4)], method: Method::Auto, rtol: 1e-8, atol: 1e-10, max_steps: 1_000_000 }
+        Self {
+            until: vec![Stop::LossRatio(1e-4)],
+            method: Method::Auto,
+            rtol: 1e-8,
+            atol: Atol::Auto,
+            max_steps: 1_000_000,
+        }
+    }
+}
+
+/// The absolute tolerance.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Atol {
+    /// A part of rtol times the scale of each parameter, which follows the state.
+    #[default]
+    Auto,
+    /// This for every parameter.
+    Number(f64),
+}
+
+impl Atol {
+    /// What is added to rtol·|θ_i| for every parameter, whatever its scale.
+    pub fn number(self) -> f64 {
+        match self {
+            Self::Auto => 0.0,
+            Self::Number(number) => number,
+        }
+    }
+}
+
+/// As it is written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TypedAtol {
+    Number(f64),
+    Named(NamedAtol),
+}
+
+#[derive(Deserialize)]
+enum NamedAtol {
+    Auto,
+}
+
+impl<'de> Deserialize<'de> for Atol {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match TypedAtol::deserialize(from) {
+            Ok(TypedAtol::Number(number)) => Ok(Self::Number(number)),
+            Ok(TypedAtol::Named(NamedAtol::Auto)) => Ok(Self::Auto),
+            Err(_) => Err(D::Error::invalid_value(Unexpected::Other("neither"), &"a number or `Auto`")),
+        }
+    }
+}
+
+impl Serialize for Atol {
+    /// A number as the plain one that people write.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Auto => to.serialize_unit_variant("Atol", 0, "Auto"),
+            Self::Number(number) => to.serialize_f64(number),
+        }
+    }
+}
+
+impl std::fmt::Display for Atol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Auto => f.write_str("Auto"),
+            Self::Number(number) => write!(f, "{number:e}"),
+        }
     }
 }
 

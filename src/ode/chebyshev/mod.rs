@@ -17,7 +17,7 @@ mod tests;
 use super::combine::{Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
 use super::integrate::STABILITY_SHARE;
-use super::norm::WrmsNorm;
+use super::norm::Weights;
 use super::stepper::{Interpolant, Outlook, Start, Stepper, Work};
 use crate::vector::{all_finite, dot};
 use scheme::{Scheme, Stage};
@@ -274,7 +274,7 @@ impl<F: PiecewiseField> Stepper<F> for Chebyshev {
         &self.dense.end_field
     }
 
-    fn error(&self, norm: &WrmsNorm, start: Start<'_>) -> f64 {
+    fn error(&self, norm: &Weights<'_>, start: Start<'_>) -> f64 {
         norm.of(&self.error, start.y, &self.dense.end)
     }
 

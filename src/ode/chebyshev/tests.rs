@@ -1,6 +1,7 @@
 //! Coefficients as algebra, and the stepper on fields with known solutions.
 
 use super::*;
+use crate::ode::WrmsNorm;
 use crate::ode::mode::Mode;
 use crate::ode::testing::{Smooth, Valley, fitted_slope, stuart_landau, stuart_landau_solution};
 use scheme::Finish;
@@ -235,7 +236,7 @@ fn estimates_and_dense_output_shrink_with_their_exponents() {
         for i in 0..10 {
             let h = largest * 0.85_f64.powi(i);
             stepper.attempt(&mut field, start, h).expect("finite");
-            estimates.push((h, Stepper::<Smooth>::error(&stepper, &norm, start)));
+            estimates.push((h, Stepper::<Smooth>::error(&stepper, &norm.with(&[]), start)));
             let mut out = vec![0.0; 2];
             let mut at = |x: f64| {
                 stepper.interpolate(start, x, &mut out);

@@ -12,7 +12,7 @@ mod tests;
 
 use super::combine::{Terms, combine};
 use super::field::{NonFinite, PiecewiseField};
-use super::norm::WrmsNorm;
+use super::norm::{Weights, WrmsNorm};
 use super::stepper::{Interpolant, Start, Stepper, Work};
 use super::tableau::TSIT5;
 use crate::vector::all_finite;
@@ -20,7 +20,7 @@ use ::diffsol::error::DiffsolError;
 use ::diffsol::ode_solver::state::StateCommon;
 use ::diffsol::{
     ExplicitRk, FaerContext, InitialConditionSolverOptions, OdeSolverMethod, OdeSolverOptions, OdeSolverProblem,
-    OdeSolverState, Op, RkState, Sdirk, Tableau, Vector as _,
+    OdeSolverState, RkState, Sdirk, Tableau, Vector as _,
 };
 use bridge::{CarrierPattern, Equations, JacobianMemory, LowRank, Report, Vector, as_slice, carrier_pattern};
 use thiserror::Error;
@@ -147,6 +147,7 @@ impl LinearCounters {
 pub struct DiffsolStepper {
     method: DiffsolMethod,
     norm: WrmsNorm,
+    floors: Vec<f64>,
     pattern: CarrierPattern,
     jacobian: JacobianMemory,
     /// Length diffsol proposes for the next step; survives events.
@@ -175,6 +176,7 @@ impl DiffsolStepper {
         Ok(Self {
             method,
             norm,
+            floors: Vec::new(),
             pattern: carrier_pattern(if method.is_implicit() { dim } else { 0 }),
             jacobian: JacobianMemory::default(),
             proposed: f64::INFINITY,
@@ -193,9 +195,14 @@ impl DiffsolStepper {
 
     /// The absolute tolerance diffsol is given. It weighs errors with the state at the start only, so that a component which is zero
     /// there would get no tolerance at all from a relative one; and 0/0 in diffsol's norm switches its error control off.
-    fn absolute_tolerance(&self, y: &[f64]) -> f64 {
-        let rms = (crate::vector::dot(y, y) / y.len().max(1) as f64).sqrt();
-        self.norm.atol.max(1e-6 * self.norm.rtol * rms).max(1e-150)
+    fn absolute_tolerances(&self, y: &[f64]) -> Vector {
+        let context = FaerContext::default();
+        if self.floors.is_empty() {
+            let rms = (crate::vector::dot(y, y) / y.len().max(1) as f64).sqrt();
+            return Vector::from_element(y.len(), self.norm.atol.max(1e-6 * self.norm.rtol * rms).max(1e-150), context);
+        }
+        let floors: Vec<f64> = self.floors.iter().map(|floor| (self.norm.atol + floor).max(1e-150)).collect();
+        Vector::from_slice(&floors, context)
     }
 }
 
@@ -223,7 +230,7 @@ impl<F: PiecewiseField> Stepper<F> for DiffsolStepper {
     fn attempt(&mut self, field: &mut F, start: Start<'_>, h: f64) -> Result<f64, NonFinite> {
         let wanted = h.min(self.proposed);
         let equations = Equations::new(field, start.mode, &self.pattern, self.jacobian);
-        let problem = problem(equations, self.norm.rtol, self.absolute_tolerance(start.y));
+        let problem = problem(equations, self.norm.rtol, self.absolute_tolerances(start.y));
         let state = initial_state(start, wanted);
         let tableau = self.method.tableau();
         let stepped = if self.method.is_implicit() {
@@ -251,8 +258,12 @@ impl<F: PiecewiseField> Stepper<F> for DiffsolStepper {
 
     /// The norm is diffsol's own, with the tolerances given at construction: the value reported is the one that makes our controller
     /// propose the next length that diffsol proposes.
-    fn error(&self, _norm: &WrmsNorm, _start: Start<'_>) -> f64 {
+    fn error(&self, _norm: &Weights<'_>, _start: Start<'_>) -> f64 {
         self.error
+    }
+
+    fn weigh(&mut self, norm: &Weights<'_>) {
+        norm.copy_floors(&mut self.floors);
     }
 
     fn reset(&mut self) {
@@ -386,8 +397,11 @@ impl Interpolant for Step {
     }
 }
 
-fn problem<F: PiecewiseField>(equations: Equations<'_, F>, rtol: f64, atol: f64) -> OdeSolverProblem<Equations<'_, F>> {
-    let atol = Vector::from_element(equations.nstates(), atol, FaerContext::default());
+fn problem<F: PiecewiseField>(
+    equations: Equations<'_, F>,
+    rtol: f64,
+    atol: Vector,
+) -> OdeSolverProblem<Equations<'_, F>> {
     OdeSolverProblem {
         eqn: equations,
         rtol,

@@ -71,9 +71,9 @@ fn run(stepper: &mut dyn Stepper<Valley>, field: &mut Valley, norm: WrmsNorm, t_
         let start = Start { t, y: &y, dy: &dy, mode: &mode };
         let h = controller.h().min(t_end - t);
         let taken = match stepper.attempt(field, start, h) {
-            Ok(taken) if stepper.error(&norm, start) <= 1.0 => taken,
+            Ok(taken) if stepper.error(&norm.with(&[]), start) <= 1.0 => taken,
             refused => {
-                let error = refused.map_or(f64::INFINITY, |_| stepper.error(&norm, start));
+                let error = refused.map_or(f64::INFINITY, |_| stepper.error(&norm.with(&[]), start));
                 controller.reject(h, error);
                 stepper.reset();
                 run.n_rejected += 1;
@@ -82,7 +82,7 @@ fn run(stepper: &mut dyn Stepper<Valley>, field: &mut Valley, norm: WrmsNorm, t_
         };
         assert!(taken > 0.0 && taken <= h, "{} took {taken} of {h}", stepper.name());
         assert_eq!(field.last, stepper.end(), "{}: the last evaluation is not at the end", stepper.name());
-        controller.accept(h, stepper.error(&norm, start), stepper.error_exponent());
+        controller.accept(h, stepper.error(&norm.with(&[]), start), stepper.error_exponent());
         run.n_steps += 1;
         stepper.prepare_dense(field, start).expect("finite");
         for x in [0.2, 0.5, 0.7] {

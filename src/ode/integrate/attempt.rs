@@ -1,7 +1,8 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
 use super::{
-    DECAY_INTERVAL, Integration, MOST_HALVINGS, Missed, NOISE_INTERVAL, OVERDUE, PREDICTION_REACH, STABILITY_SHARE,
+    DECAY_INTERVAL, Integration, MOST_HALVINGS, MOST_UNMOVED, Missed, NOISE_INTERVAL, OVERDUE, PREDICTION_REACH,
+    STABILITY_SHARE,
 };
 use crate::ode::controller::StepController;
 use crate::ode::event::visit_boundaries;
@@ -24,9 +25,14 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if self.t >= self.options.t_end {
             return ControlFlow::Break(StopReason::Horizon);
         }
-        if self.stats.steps >= self.options.max_steps {
-            return ControlFlow::Break(StopReason::StepLimit { max_steps: self.options.max_steps });
+        self.check_attempts()?;
+        let n_attempts = self.stats.steps + self.stats.rejected;
+        if self.t - self.moved.0 > MOST_UNMOVED as f64 * self.smallest_step() {
+            self.moved = (self.t, n_attempts);
+        } else if n_attempts - self.moved.1 >= MOST_UNMOVED {
+            return ControlFlow::Break(StopReason::StepTooSmall { h: self.controller.h() });
         }
+        self.floors.follow(self.field, self.options.norm.rtol);
         if self.n_rounds.is_multiple_of(NOISE_INTERVAL) {
             self.field.measure_noise();
         }
@@ -57,6 +63,14 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         (field <= noise).then_some(Rest { t: self.t, field, noise })
     }
 
+    fn check_attempts(&self) -> ControlFlow<StopReason> {
+        let max_steps = self.options.max_steps;
+        if self.stats.steps + self.stats.rejected >= max_steps {
+            return ControlFlow::Break(StopReason::StepLimit { max_steps });
+        }
+        ControlFlow::Continue(())
+    }
+
     pub(super) fn estimate_decay(&mut self) {
         if self.options.fixed_step.is_none() && self.stepper.uses_decay() {
             self.decay = self.field.decay_rate(&self.mode);
@@ -83,15 +97,18 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             last_error,
             was_cut,
         });
+        self.stepper.weigh(&self.options.norm.with(self.floors.as_slice()));
         loop {
             let proposed = |h| (h, StepLimit::Accuracy);
             let (h, limit) = self.options.fixed_step.map_or_else(|| self.proposed_step(h_crossing), proposed);
             let h = h.min(remaining);
+            if h <= 0.0 {
+                return ControlFlow::Break(StopReason::StepTooSmall { h });
+            }
             let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
-            let smallest = 4.0 * f64::EPSILON * self.t.abs();
             match self.stepper.attempt(self.field, start, h) {
                 Ok(taken) => {
-                    let error = self.stepper.error(&self.options.norm, start);
+                    let error = self.stepper.error(&self.options.norm.with(self.floors.as_slice()), start);
                     if self.options.fixed_step.is_some() || error <= 1.0 {
                         let exponent = self.stepper.error_exponent();
                         if self.stepper.stands_in() {
@@ -117,19 +134,21 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                         continue;
                     }
                     self.controller.reject(h, error);
-                    if h <= smallest || h < f64::MIN_POSITIVE {
+                    // Far out a fast phase may be shorter than t resolves; its steps are as good as others.
+                    if h < f64::MIN_POSITIVE {
                         return ControlFlow::Break(StopReason::StepTooSmall { h });
                     }
                 }
                 Err(non_finite) => {
                     self.controller.reject(h, f64::INFINITY);
-                    if self.options.fixed_step.is_some() || h <= smallest || h < 1e-300 {
+                    if self.options.fixed_step.is_some() || h < 1e-300 {
                         return ControlFlow::Break(StopReason::NonFinite { what: non_finite.what });
                     }
                 }
             }
             self.stats.rejected += 1;
             self.stepper.reset();
+            self.check_attempts()?;
         }
     }
 
@@ -154,6 +173,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         Ok(taken)
     }
 
+    /// Shortest step that surely moves t.
+    fn smallest_step(&self) -> f64 {
+        4.0 * f64::EPSILON * self.t.abs()
+    }
+
     /// The tolerance's step, limited by stability and by the next predicted crossing.
     fn proposed_step(&self, h_crossing: f64) -> (f64, StepLimit) {
         let (mut h, mut limit) = (self.controller.h(), StepLimit::Accuracy);
@@ -165,8 +189,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 (h, limit) = (stable, StepLimit::Stability);
             }
         }
-        // Never so short that a crossing just missed by rounding would stop the clock.
-        let ahead = h_crossing.max(1e-9 * h);
+        // Never so short that a crossing just missed by rounding would stop the clock, nor that t would not move.
+        let ahead = h_crossing.max(1e-9 * h).max(self.smallest_step());
         if ahead < h { (ahead, StepLimit::Crossing) } else { (h, limit) }
     }
 

@@ -19,7 +19,7 @@ use super::controller::StepController;
 use super::event::{End, Found, Scratch};
 use super::field::PiecewiseField;
 use super::mode::{Contact, Mode};
-use super::norm::WrmsNorm;
+use super::norm::{Floors, WrmsNorm};
 use super::observer::{Observer, Point};
 use super::outcome::{Rest, Stats, StopReason};
 use super::resolve::Workspace;
@@ -42,6 +42,8 @@ const OVERDUE: u32 = 3;
 const DECAY_INTERVAL: u64 = 5;
 /// Rounds of the loop between measurements of rounding noise; it is also measured where something is taken for noise.
 const NOISE_INTERVAL: u64 = 32;
+/// Attempts in which t may move by less than its resolution each. Far out a fast phase can be shorter than t resolves, and takes hundreds.
+const MOST_UNMOVED: u64 = 20_000;
 /// Zero-length events of one switch after which it is made to slide for one step, and after which the run stops.
 const ZERO_LENGTH_LIMITS: (u32, u32) = (4, 40);
 /// Events of one switch within a relative time of 1e-8 after which the run stops.
@@ -64,7 +66,7 @@ pub struct Options {
     pub t_end: f64,
     /// Tolerances of the error norm.
     pub norm: WrmsNorm,
-    /// Limit on accepted steps.
+    /// Limit on attempts, accepted and rejected.
     pub max_steps: u64,
     /// Steps of this length without error control (cut short at events), for measuring orders.
     pub fixed_step: Option<f64>,
@@ -140,6 +142,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Steps in a row that passed something they did not show.
     n_missed: u32,
     decay: Option<f64>,
+    /// Floors of the weights of the error norm.
+    floors: Floors,
     /// Length of the last accepted attempt, and whether an event cut it short.
     last_attempt: (f64, bool),
     /// Its error, relative to the tolerance.
@@ -149,6 +153,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Rounds of the loop.
     n_rounds: u64,
     rest: Option<Rest>,
+    /// Time and attempts up to which t has moved by more than its resolution an attempt.
+    moved: (f64, u64),
     repeats: HashMap<usize, Repeats>,
     y_cut: Vec<f64>,
     dy_cut: Vec<f64>,
@@ -222,11 +228,13 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             forced: Vec::new(),
             n_missed: 0,
             decay: None,
+            floors: Floors::default(),
             last_attempt: (0.0, false),
             last_error: 1.0,
             n_overdue: 0,
             n_rounds: 0,
             rest: None,
+            moved: (0.0, 0),
             repeats: HashMap::new(),
             y_cut: vec![0.0; dim],
             dy_cut: vec![0.0; dim],

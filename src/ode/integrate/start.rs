@@ -9,6 +9,7 @@ use crate::ode::observer::{BranchKind, BranchPoint, Point, StartContact};
 use crate::ode::outcome::StopReason;
 use crate::ode::resolve::Meeting;
 use crate::ode::stepper::Stepper;
+use crate::vector::norm;
 use std::ops::ControlFlow;
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
@@ -38,6 +39,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.start.values.copy_from_slice(self.field.values());
         }
         self.estimate_decay();
+        self.floors.follow(self.field, self.options.norm.rtol);
         self.controller = StepController::new(self.first_step(), self.stepper.error_exponent());
         self.report_repelling_starts(&on_breakpoint)?;
         self.begin_pace();
@@ -51,14 +53,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     }
 
     pub(super) fn first_step(&self) -> f64 {
-        let size = |v: &[f64]| self.options.norm.of(v, &self.y, &self.y);
-        match (self.options.fixed_step, self.decay) {
-            (Some(h), _) => h,
+        let weights = self.options.norm.with(self.floors.as_slice());
+        let size = |v: &[f64]| weights.of(v, &self.y, &self.y);
+        // Near a saddle at the origin nothing decays, and y grows by itself.
+        let growth = norm(&self.y) / norm(&self.dy);
+        let h = match (self.options.fixed_step, self.decay) {
+            (Some(h), _) => return h,
+            (None, Some(decay)) if decay > 0.0 && growth > 0.0 => (0.3 / decay).min(growth),
             (None, Some(decay)) if decay > 0.0 => 0.3 / decay,
             // Hairer, Nørsett & Wanner I, sec. II.4: one per cent of the time in which y would change by itself.
-            _ if size(&self.dy) > 0.0 => (0.01 * size(&self.y) / size(&self.dy)).max(1e-6 / size(&self.dy)),
-            _ => 1.0,
-        }
+            _ => (0.01 * size(&self.y) / size(&self.dy)).max(1e-6 / size(&self.dy)),
+        };
+        // What is 0 and has no tolerance of its own says nothing about time; rejections shorten whatever is too long.
+        if h > 0.0 && h.is_finite() { h } else { 1.0 }
     }
 
     /// Lists starts from which both sides of a kink leave: the flow is not unique there.

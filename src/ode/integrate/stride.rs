@@ -174,12 +174,13 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             mode,
             fresh,
             options,
+            floors,
             start: End { rates, .. },
             ..
         } = self;
         let cut = field.cut().ok_or(GivenUp::Stuck)?;
         let largest_rate = vectorised!(max_abs(rates));
-        let start = StrideStart { y, dy, mode, fresh, norm: options.norm, largest_rate };
+        let start = StrideStart { y, dy, mode, fresh, norm: options.norm.with(floors.as_slice()), largest_rate };
         let (n_evaluations, n_rates) = (strider.n_evaluations, strider.n_rates);
         let made = strider.attempt(cut, start, h);
         stats.evaluations += strider.n_evaluations - n_evaluations;

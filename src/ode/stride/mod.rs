@@ -25,7 +25,7 @@ use super::cut::{CutField, START};
 use super::field::NonFinite;
 use super::mode::{Contact, Mode, Side};
 use super::noise::Noise;
-use super::norm::WrmsNorm;
+use super::norm::Weights;
 use super::observer::EventKind;
 use super::resolve::Workspace;
 use crate::vector::{dot, vectorised};
@@ -61,7 +61,7 @@ pub struct StrideStart<'a> {
     /// Free switches that stand on a breakpoint.
     pub fresh: &'a [Contact],
     /// The tolerance.
-    pub norm: WrmsNorm,
+    pub norm: Weights<'a>,
     /// The largest rate of any switch.
     pub largest_rate: f64,
 }
@@ -522,8 +522,7 @@ impl Strider {
         let d = self.disagreement(cut.values(CHECKED), 2, |p| p.shift[2] - p.excess);
         let m = d.len();
         let squared: f64 = d.iter().enumerate().map(|(c, d)| d * d * h / self.reduced.gram[c * (m + 1)]).sum();
-        let weight = |y: &f64| (start.norm.atol + start.norm.rtol * y.abs()).powi(2);
-        let displacement = (squared / start.y.iter().map(weight).sum::<f64>()).sqrt();
+        let displacement = (squared / start.norm.squared(start.y)).sqrt();
         let Self { active, fields, end, scratch, values, .. } = self;
         values.clear();
         values.extend(active.iter().map(|a| at(&through(a.seeds), CHECK)));
