@@ -32,14 +32,18 @@ pub struct Simulated {
 }
 
 /// What an audit found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct AuditReport {
     /// Times at which every surface was checked again.
     pub n_checked: u64,
-    /// Times at which some surface was on the wrong side of its mode.
+    /// Those of them inside strides.
+    pub n_in_strides: u64,
+    /// Times at which some surface was on the wrong side of its mode, by more than the tolerances allow.
     pub n_missed: u64,
     /// Largest distance beyond a boundary, relative to the scale of the switch.
     pub deepest: f64,
+    /// Where the second run, on which the audit rode along, ended: it is the first one again.
+    pub repeated: Outcome,
 }
 
 /// Runs the flow of `problem` as `plan` says. Rows go to `sink`; `interrupted` is asked after every step.
@@ -101,7 +105,7 @@ fn method_name(plan: &Plan, stepper: &str) -> String {
     if plan.method == Method::EventByEvent { format!("{stepper}, event by event") } else { stepper.to_owned() }
 }
 
-/// Repeats a run and checks every surface at `n_times` random times on its dense output: half of them uniform in time, half
+/// Repeats a run, which it does not alter, and checks every surface at `n_times` random times on its dense output: half of them uniform in time, half
 /// uniform over the steps, so that the crowded beginning is looked at as closely as the long tail.
 pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) -> AuditReport {
     let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
@@ -120,11 +124,13 @@ pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) 
         .collect();
     times.sort_by(f64::total_cmp);
     let mut field = FlowField::with_loss(problem.network.clone(), &problem.data, problem.loss);
-    let mut audit = Audit::new(&field, times);
+    let mut audit = Audit::new(&field, tolerances(plan), times);
     let options = options(plan);
     let mut stepper = stepper(plan.method, options.norm, &mut field);
-    integrate(&mut field, stepper.as_mut(), &problem.theta0, &options, &mut stop_rules(&plan.until), &mut audit);
-    AuditReport { n_checked: audit.n_checked, n_missed: audit.n_missed, deepest: audit.deepest }
+    let mut rules = stop_rules(&plan.until);
+    let repeated = integrate(&mut field, stepper.as_mut(), &problem.theta0, &options, &mut rules, &mut audit);
+    let Audit { n_checked, n_in_strides, n_missed, deepest, .. } = audit;
+    AuditReport { n_checked, n_in_strides, n_missed, deepest, repeated }
 }
 
 fn cadence(track: Track) -> Option<Cadence> {
@@ -135,10 +141,15 @@ fn cadence(track: Track) -> Option<Cadence> {
     }
 }
 
+/// The tolerances of a plan, for the error control and for what is judged by them.
+pub fn tolerances(plan: &Plan) -> WrmsNorm {
+    WrmsNorm { rtol: plan.rtol, atol: plan.atol }
+}
+
 fn options(plan: &Plan) -> Options {
     Options {
         t_end: plan.horizon().unwrap_or(f64::INFINITY),
-        norm: WrmsNorm { rtol: plan.rtol, atol: plan.atol },
+        norm: tolerances(plan),
         max_steps: plan.max_steps as u64,
         fixed_step: None,
         retake: false,

@@ -16,6 +16,23 @@ impl WrmsNorm {
         (sum / error.len().max(1) as f64).sqrt()
     }
 
+    /// The largest error, as a Euclidean length, that a step at `y` is accepted with: a weighted mean square of at most 1 leaves √P times
+    /// the largest weight.
+    pub fn largest_error(&self, y: &[f64]) -> f64 {
+        (y.len() as f64).sqrt() * (self.atol + self.rtol * crate::vector::max_abs(y))
+    }
+
+    /// The largest change of a quantity with this gradient at `y` that an error makes with which a step is accepted.
+    pub fn largest_change(&self, gradient: &[f64], y: &[f64]) -> f64 {
+        let weighted = gradient.iter().zip(y).map(|(g, y)| (g * (self.atol + self.rtol * y.abs())).powi(2));
+        (y.len() as f64 * weighted.sum::<f64>()).sqrt()
+    }
+
+    /// The error that a step is accepted with, relative to a state of length `size` and `dim` components.
+    pub fn relative_to(&self, size: f64, dim: usize) -> f64 {
+        self.rtol + self.atol * (dim as f64).sqrt() / size
+    }
+
     /// One component of the error divided by its weight.
     pub fn scaled(&self, error: f64, a: f64, b: f64) -> f64 {
         let weight = self.atol + self.rtol * a.abs().max(b.abs());
