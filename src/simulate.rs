@@ -4,7 +4,7 @@
 
 use crate::flow::FlowField;
 use crate::ntk::Cadence;
-use crate::observe::{Audit, Monitor, Observed, Sink};
+use crate::observe::{Accuracy, Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
 use crate::ode::{
     Auto, Chebyshev, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
@@ -46,6 +46,13 @@ pub struct AuditReport {
     pub repeated: Outcome,
 }
 
+impl Simulated {
+    /// How far the run can be trusted, with what an audit of it found.
+    pub fn accuracy(&self, plan: &Plan, audit: &AuditReport) -> Accuracy {
+        self.observed.accuracy.clone().with_audit(audit.n_checked, audit.n_missed, plan.rtol)
+    }
+}
+
 /// Runs the flow of `problem` as `plan` says. Rows go to `sink`; `interrupted` is asked after every step.
 ///
 /// With `n_threads` > 1 and the NTK tracked, everything that only watches works on a second thread; the results are the same bit for
@@ -82,6 +89,7 @@ pub fn simulate_beside(
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
     let mut monitor = Monitor::new(&field, n_targets, cadence(plan.track), plan.rtol, Box::new(save_times), watch.sink)
+        .tolerating(tolerances(plan))
         .interruptible(watch.interrupted);
     if plan.track == Track::Estimate {
         monitor = monitor.estimating(&field, n_targets);

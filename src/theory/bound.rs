@@ -5,7 +5,6 @@
 
 use super::evidence::Evidence;
 use super::row::{Claim, ClaimRow, Verdict};
-use crate::ntk::BoundCheck;
 use crate::ntk::bound::RATIO_TOL;
 
 const CONSTANT: Claim =
@@ -20,8 +19,7 @@ pub(super) fn constant(evidence: &Evidence) -> ClaimRow {
         return CONSTANT.row(Verdict::DoesNotApply, reason);
     }
     let lambda0 = evidence.run.observed.lambda0;
-    let mut check = BoundCheck::default();
-    evidence.rows.iter().for_each(|row| check.record(row.t, row.residual_norm, 0.0, 0.0));
+    let check = evidence.run.observed.checked.with_residuals(evidence.rows.iter().map(|row| row.residual_norm));
     let report = check.report(lambda0.as_ref(), 0.0, evidence.plan.rtol);
     let verdict = Verdict::from(report.verdict);
     let mut meaning = report.reason;
