@@ -4,7 +4,7 @@
 
 use crate::flow::{Block, FlowField};
 use crate::ntk::Cadence;
-use crate::observe::{Audit, Monitor, Observed, Sink};
+use crate::observe::{Accuracy, Audit, Monitor, Observed, Sink};
 use crate::ode::tableau::{BOGACKI_SHAMPINE_32, DOP853, DORMAND_PRINCE_54, TSIT5};
 use crate::ode::{
     Auto, Chebyshev, DiffsolMethod, DiffsolStepper, Esdirk, ExplicitRk, Observer, Options, Outcome, PiecewiseField,
@@ -32,14 +32,25 @@ pub struct Simulated {
 }
 
 /// What an audit found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct AuditReport {
     /// Times at which every surface was checked again.
     pub n_checked: u64,
-    /// Times at which some surface was on the wrong side of its mode.
+    /// Those of them inside strides.
+    pub n_in_strides: u64,
+    /// Times at which some surface was on the wrong side of its mode, by more than the tolerances allow.
     pub n_missed: u64,
     /// Largest distance beyond a boundary, relative to the scale of the switch.
     pub deepest: f64,
+    /// Where the second run, on which the audit rode along, ended: it is the first one again.
+    pub repeated: Outcome,
+}
+
+impl Simulated {
+    /// How far the run can be trusted, with what an audit of it found.
+    pub fn accuracy(&self, plan: &Plan, audit: &AuditReport) -> Accuracy {
+        self.observed.accuracy.clone().with_audit(audit.n_checked, audit.n_missed, plan.rtol)
+    }
 }
 
 /// Runs the flow of `problem` as `plan` says. Rows go to `sink`; `interrupted` is asked after every step.
@@ -78,6 +89,7 @@ pub fn simulate_beside(
     let save_times = (0..).map_while(|k| plan.save.time(k));
     let n_targets = problem.data.n_targets();
     let mut monitor = Monitor::new(&field, n_targets, cadence(plan.track), plan.rtol, Box::new(save_times), watch.sink)
+        .tolerating(norm_of(plan))
         .interruptible(watch.interrupted);
     if plan.track == Track::Estimate {
         monitor = monitor.estimating(&field, n_targets);
@@ -101,7 +113,7 @@ fn method_name(plan: &Plan, stepper: &str) -> String {
     if plan.method == Method::EventByEvent { format!("{stepper}, event by event") } else { stepper.to_owned() }
 }
 
-/// Repeats a run and checks every surface at `n_times` random times on its dense output: half of them uniform in time, half
+/// Repeats a run, which it does not alter, and checks every surface at `n_times` random times on its dense output: half of them uniform in time, half
 /// uniform over the steps, so that the crowded beginning is looked at as closely as the long tail.
 pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) -> AuditReport {
     let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
@@ -120,11 +132,13 @@ pub fn audit(problem: &Problem, plan: &Plan, first: &Simulated, n_times: usize) 
         .collect();
     times.sort_by(f64::total_cmp);
     let mut field = field_of(problem, plan);
-    let mut audit = Audit::new(&field, times);
+    let mut audit = Audit::new(&field, norm_of(plan), times);
     let options = options(plan);
     let mut stepper = stepper(plan.method, options.norm, &mut field);
-    integrate(&mut field, stepper.as_mut(), &problem.theta0, &options, &mut stop_rules(&plan.until), &mut audit);
-    AuditReport { n_checked: audit.n_checked, n_missed: audit.n_missed, deepest: audit.deepest }
+    let mut rules = stop_rules(&plan.until);
+    let repeated = integrate(&mut field, stepper.as_mut(), &problem.theta0, &options, &mut rules, &mut audit);
+    let Audit { n_checked, n_in_strides, n_missed, deepest, .. } = audit;
+    AuditReport { n_checked, n_in_strides, n_missed, deepest, repeated }
 }
 
 fn cadence(track: Track) -> Option<Cadence> {

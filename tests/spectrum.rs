@@ -191,3 +191,62 @@ fn spectra_that_run_into_rounding_without_a_gap_are_unresolved() {
         }
     }
 }
+
+/// f = w·x on three inputs in 30 dimensions of which two differ by 2⁻⁴² in one entry: G is XXᵀ, and with integers everything is known exactly.
+#[test]
+fn a_lambda_min_of_ten_to_the_minus_twenty_six_is_measured() {
+    let entry = |i: usize, j: usize| ((7 * i + 11 * j * j + 3) as f64).sin();
+    let round = |x: f64| (x * 256.0).round() / 256.0;
+    let gap = 2f64.powi(-42);
+    let mut x: Vec<Vec<f64>> = (0..3).map(|j| (0..30).map(|i| round(entry(i, j))).collect()).collect();
+    x[1] = x[0].clone();
+    x[1][0] += gap;
+    let network = Network::dense(30, &[], 1, false, Activation::identity()).expect("widths");
+    let y = [vec![1.0], vec![2.0], vec![3.0]];
+    let case = Case::new(network, &x, &y, vec![0.0; 30]);
+    // The determinant of the Gram matrix of (x₀, e₀, x₂) times gap² is that of XXᵀ, and λ_max and λ_mid are those of (√2 x₀, x₂) up to the gap.
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (a, b, c) = (dot(&x[0], &x[0]), dot(&x[0], &x[2]), dot(&x[2], &x[2]));
+    let (p, q) = (x[0][0], x[2][0]);
+    let volume = a * (c - q * q) - p * (p * c - q * b) + b * (p * q - b);
+    let others = 2.0 * (a * c - b * b);
+    let expected = gap * gap * volume / others;
+    let run = run(&case, "Tsit5", options(0.1, 1e-8), &mut [], &[]);
+    let lambda0 = run.observed.lambda0.expect("tracked");
+    assert!(lambda0.is_resolved && lambda0.rank == 3, "{lambda0:?} against {expected:e}");
+    let off = (lambda0.value - expected).abs();
+    assert!(off <= lambda0.resolution, "{:e} against {expected:e}: off by {off:e}, {lambda0:?}", lambda0.value);
+    assert!(lambda0.resolution < expected, "{lambda0:?}");
+    assert_eq!(run.observed.bound.verdict, Verdict::Holds, "{}", run.observed.bound.reason);
+}
+
+/// What is said of λ₀ covers what looser tolerances make of it, and is no empty phrase.
+#[test]
+fn the_accuracy_of_lambda0_contains_the_error_of_the_run() {
+    let mut parts = Vec::new();
+    for (k, activation) in
+        [Activation::leaky_relu(0.1), Activation::Smooth(gradflow::net::Smooth::Tanh)].into_iter().enumerate()
+    {
+        for seed in 0..6 {
+            for widths in [[3, 8, 1], [3, 20, 1]] {
+                let case = Case::random(&widths, true, activation.clone(), 6, 40 + seed);
+                let exact = run(&case, "Dop853", options(2.0, 1e-11), &mut [], &[]).observed.lambda0.expect("tracked");
+                for rtol in [1e-3, 1e-5, 1e-7] {
+                    let found =
+                        run(&case, "Tsit5", options(2.0, rtol), &mut [], &[]).observed.lambda0.expect("tracked");
+                    if !found.is_resolved || found.t == 0.0 || !exact.is_resolved {
+                        continue;
+                    }
+                    let off = (found.value - exact.value).abs();
+                    let what = format!("{k}, {widths:?}, seed {seed}, rtol {rtol:e}: off by {off:e}, {found:?}");
+                    assert!(off <= 2.0 * found.known_to() + exact.known_to(), "{what}");
+                    parts.push(off / found.known_to());
+                }
+            }
+        }
+    }
+    parts.sort_by(f64::total_cmp);
+    assert!(parts.len() > 20, "{parts:?}");
+    // An order-of-magnitude estimate of the worst case: not a thousand times what happens in the better half of the runs.
+    assert!(parts[parts.len() / 2] > 1e-4, "{parts:?}");
+}

@@ -5,7 +5,7 @@ use super::page::Page;
 use super::progress::Progress;
 use super::{CliError, Common, Overrides, summary};
 use clap::Args;
-use gradflow::record::{AuditSummary, RunWriter, Status, Summary, default_folder};
+use gradflow::record::{AuditSummary, RunWriter, Status, Summary, accuracy_summary, default_folder};
 use gradflow::scenario::Scenario;
 use gradflow::simulate::{Simulated, audit, simulate};
 use std::io::Write;
@@ -96,6 +96,7 @@ impl Run {
             missed: report.n_missed,
             deepest: Some(report.deepest).filter(|d| d.is_finite()),
         });
+        summary.accuracy = Some(accuracy_summary(&run.accuracy(&scenario.plan, &report)));
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) fn write(out: &mut impl Write, summary: &Summary, folder: &Path) -> i
     let ended = if s.status == Status::Completed { "completed" } else { "STOPPED EARLY" };
     let message = s.stop_message.as_deref().unwrap_or("");
     line(out, "end", &format!("{ended} at t = {}: {message}", number(s.t_end)))?;
+    if let Some(accuracy) = &s.accuracy {
+        line(out, "accuracy", &format!("{}: {}", accuracy.verdict, accuracy.text()))?;
+    }
     line(out, "loss", &format!("{} -> {}", number(s.loss_initial), number(s.loss_final)))?;
     if let Some(events) = &s.events {
         line(out, "events", &events_line(events))?;
@@ -31,11 +34,11 @@ pub(super) fn write(out: &mut impl Write, summary: &Summary, folder: &Path) -> i
     match &s.lambda0 {
         Some(l) => {
             let at = if l.side == "smooth" { String::new() } else { format!(" ({} an event)", l.side) };
-            let (value, t, resolution) = (number(l.value), number(Some(l.t)), number(l.resolution));
+            let (value, t, known_to) = (number(l.value), number(Some(l.t)), number(l.known_to.or(l.resolution)));
             line(
                 out,
                 "lambda_0",
-                &format!("{value} at t = {t}{at}, known to about {resolution}; {}", l.rank_of(s.targets)),
+                &format!("{value} at t = {t}{at}, known to about {known_to}; {}", l.rank_of(s.targets)),
             )?;
         }
         None => line(out, "lambda_0", &estimates_line(&s.estimates).unwrap_or_else(|| "not tracked".to_owned()))?,

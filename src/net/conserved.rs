@@ -22,7 +22,7 @@ pub struct Law {
 
 impl Law {
     /// Σ|c|·θ_i², the size of the terms.
-    fn size(&self, theta: &[f64]) -> f64 {
+    pub fn size(&self, theta: &[f64]) -> f64 {
         self.terms.iter().map(|&(i, c)| c.abs() * theta[i] * theta[i]).sum()
     }
 

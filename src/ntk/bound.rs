@@ -35,12 +35,28 @@ impl Verdict {
     }
 }
 
+/// What the verdicts need to know of one row of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct BoundSample {
+    /// Time.
+    pub t: f64,
+    /// ‖r_t‖.
+    pub residual_norm: f64,
+    /// ∫₀ᵗ λ_min, and its estimated error so far.
+    pub integral: f64,
+    /// Estimated error of `integral`.
+    pub integral_error: f64,
+    /// |L(s) − L(t) − ∫‖∇L‖²| over the step from s that ends here.
+    pub defect: f64,
+    /// The largest error of r that the tolerances allow this step.
+    pub jump: f64,
+}
+
 /// Collects what the verdicts need along a run.
 #[derive(Debug, Clone, Default)]
 pub struct BoundCheck {
     residual_initial: f64,
-    /// (t, ‖r_t‖, ∫₀ᵗ λ_min, quadrature error so far).
-    samples: Vec<(f64, f64, f64, f64)>,
+    samples: Vec<BoundSample>,
 }
 
 /// The verdicts.
@@ -82,12 +98,27 @@ impl BoundReport {
 }
 
 impl BoundCheck {
-    /// Records ‖r_t‖ with the integral of λ_min up to t and its estimated error.
-    pub fn record(&mut self, t: f64, residual_norm: f64, integral: f64, integral_error: f64) {
+    /// Records a row; the first is the start.
+    pub fn record(&mut self, sample: BoundSample) {
         if self.samples.is_empty() {
-            self.residual_initial = residual_norm;
+            self.residual_initial = sample.residual_norm;
         }
-        self.samples.push((t, residual_norm, integral, integral_error));
+        self.samples.push(sample);
+    }
+
+    /// The same rows with other residuals.
+    pub fn with_residuals(&self, residuals: impl Iterator<Item = f64>) -> Self {
+        let mut changed = Self::default();
+        let samples = self.samples.iter().zip(residuals);
+        samples.for_each(|(sample, residual_norm)| changed.record(BoundSample { residual_norm, ..*sample }));
+        changed
+    }
+
+    /// The largest ‖r‖ of the run where a flow has at most `bound`, if no error of the run ever decays.
+    pub fn around(&self, bound: f64) -> f64 {
+        let mut error = ResidualError::default();
+        self.samples.iter().for_each(|sample| error.advance(0.0, sample.defect, sample.jump));
+        error.around(bound)
     }
 
     /// The verdicts, given λ₀ (`None` when λ_min was not tracked), by how much ∫λ_min may be larger than recorded, and the run's relative
@@ -96,12 +127,15 @@ impl BoundCheck {
         let Some(lambda0) = lambda0 else {
             return BoundReport::nothing(Verdict::Unresolved, "λ_min was not tracked");
         };
-        let constant = self.worst(rtol, |(t, _, _, _)| (lambda0.value * t, 0.0));
-        let integral = self.worst(rtol, |(_, _, integral, error)| (integral, error));
+        // t is a sum of lengths, each rounded to the last digit of t.
+        let rounding_of_t = f64::EPSILON * self.samples.len() as f64;
+        let known_to = lambda0.resolution + rounding_of_t * lambda0.value;
+        let constant = self.worst(rtol, |s| (lambda0.value * s.t, known_to * s.t));
+        let integral = self.worst(rtol, |s| (s.integral, s.integral_error));
         let (verdict, reason) = self.judge(&constant, lambda0, lambda0.value);
-        let total = self.samples.last().map_or(0.0, |s| s.2);
+        let total = self.samples.last().map_or(0.0, |s| s.integral);
         // λ_min of a singular G is rounding, and so is its integral: that bound says as little as λ₀ = 0.
-        let rounding = self.samples.last().map_or(0.0, |s| s.0 * lambda0.resolution);
+        let rounding = self.samples.last().map_or(0.0, |s| s.t * lambda0.resolution);
         let (integral_verdict, integral_reason) = if total > rounding {
             let upper = total + integral_room;
             let range = if integral_room > 0.0 { format!(" to {upper:.6e}") } else { String::new() };
@@ -124,8 +158,8 @@ impl BoundCheck {
     /// that the estimate would give.
     pub fn report_at_most(&self, lowest: &Estimate, rtol: f64) -> BoundReport {
         let at_most = lowest.lambda_min_at_most;
-        let worst = self.worst(rtol, |(t, _, _, _)| (at_most * t, 0.0));
-        let against = match (worst.ratio, worst.is_violated) {
+        let worst = self.worst(rtol, |s| (at_most * s.t, 0.0));
+        let against = match (worst.ratio, worst.excess.is_some() || worst.explained.is_some()) {
             (Some(ratio), false) => {
                 format!("the residual keeps to the bound for that value, reaching {ratio:.9} of it")
             }
@@ -139,17 +173,32 @@ impl BoundCheck {
         }
     }
 
-    fn worst(&self, rtol: f64, decay: impl Fn((f64, f64, f64, f64)) -> (f64, f64)) -> Worst {
+    /// Compares the residuals with e^{−exponent}‖r_0‖; `decay` gives the exponent of a row and the error of that.
+    fn worst(&self, rtol: f64, decay: impl Fn(&BoundSample) -> (f64, f64)) -> Worst {
         let mut worst = Worst::default();
-        // The residual itself is known to about this; a bound far below it cannot be checked more closely.
-        let slack = 100.0 * rtol * self.residual_initial;
-        for &sample in self.samples.iter().filter(|s| s.0 > 0.0) {
-            let (exponent, error) = decay(sample);
+        let room = kept_to(rtol) * self.residual_initial;
+        let mut error = ResidualError::default();
+        let mut before = 0.0;
+        for sample in &self.samples {
+            let (exponent, uncertainty) = decay(sample);
+            error.advance(exponent - before, sample.defect, sample.jump);
+            before = exponent;
+            if sample.t <= 0.0 {
+                continue;
+            }
+            let residual = sample.residual_norm;
             let bound = (-exponent).exp() * self.residual_initial;
-            let ratio = if sample.1 == 0.0 { 0.0 } else { sample.1 / bound };
-            worst.is_violated |= sample.1 > bound * (RATIO_TOL + error).exp() + slack;
+            let ratio = if residual == 0.0 { 0.0 } else { residual / bound };
             if worst.ratio.is_none_or(|r| ratio > r) {
-                (worst.ratio, worst.t) = (Some(ratio), Some(sample.0));
+                (worst.ratio, worst.t) = (Some(ratio), Some(sample.t));
+            }
+            if residual <= bound * (1.0 + RATIO_TOL) + room {
+                continue;
+            }
+            let allowed = error.around(bound * uncertainty.exp()) * (1.0 + RATIO_TOL) + room;
+            let which = if residual <= allowed { &mut worst.explained } else { &mut worst.excess };
+            if which.is_none_or(|(r, ..)| ratio > r) {
+                *which = Some((ratio, sample.t, allowed / bound));
             }
         }
         worst
@@ -186,21 +235,122 @@ impl BoundCheck {
     }
 }
 
+/// Part of ‖r_0‖ up to which a residual may be above a bound that counts as kept: what a run reaches, and at most one part in a million.
+pub fn kept_to(rtol: f64) -> f64 {
+    (100.0 * rtol).min(RATIO_TOL)
+}
+
+/// How far the residual of a run may be above that of a flow that decays as it should, because of the errors of its steps.
+///
+/// Between two of them the residual falls at least as the bound does, and so do the errors made before: see `docs/mathematics.md`, section 7.
+#[derive(Debug, Clone, Copy, Default)]
+struct ResidualError {
+    /// Of ‖r‖², by the energy that the steps have lost or gained.
+    squared: f64,
+    /// Of ‖r‖, by what the tolerances allow.
+    jumps: f64,
+}
+
+impl ResidualError {
+    /// Over a step in which the bound falls by e^{−exponent}.
+    fn advance(&mut self, exponent: f64, defect: f64, jump: f64) {
+        let left = (-exponent).exp().min(1.0);
+        // L = ½‖r‖².
+        self.squared = self.squared * left * left + 2.0 * defect;
+        self.jumps = self.jumps * left + jump;
+    }
+
+    /// The largest ‖r‖ where the flow without errors has at most `bound`.
+    fn around(&self, bound: f64) -> f64 {
+        bound.hypot(self.squared.sqrt()) + self.jumps
+    }
+}
+
 #[derive(Debug, Default)]
 struct Worst {
     ratio: Option<f64>,
     t: Option<f64>,
-    is_violated: bool,
+    /// The largest ratio beyond what errors explain, where, and what they would explain.
+    excess: Option<(f64, f64, f64)>,
+    /// The same within it.
+    explained: Option<(f64, f64, f64)>,
 }
 
 fn judge_ratio(worst: &Worst, what: &str) -> (Verdict, String) {
-    match (worst.ratio, worst.t) {
-        (Some(ratio), Some(t)) if worst.is_violated => {
+    match (worst.excess, worst.explained, worst.ratio, worst.t) {
+        (Some((ratio, t, _)), ..) => {
             (Verdict::Violated, format!("{what}: the residual exceeds the bound by a factor {ratio:.9} at t = {t}"))
         }
-        (Some(ratio), Some(t)) => {
+        (None, Some((ratio, t, allowed)), ..) => {
+            let reason = format!(
+                "{what}: the residual exceeds the bound by a factor {ratio:.9} at t = {t}, and the errors of the run explain up to {allowed:.6}"
+            );
+            (Verdict::Unresolved, reason)
+        }
+        (None, None, Some(ratio), Some(t)) => {
             (Verdict::Holds, format!("{what}: the residual reaches at most {ratio:.9} of the bound (t = {t})"))
         }
         _ => (Verdict::Holds, format!("{what}: the run has no positive time")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lambda0(value: f64) -> Lambda0 {
+        Lambda0 {
+            value,
+            t: 0.0,
+            side: crate::ntk::SampleSide::Smooth,
+            resolution: 0.0,
+            error: 0.0,
+            is_resolved: true,
+            rank: 1,
+            rank_is_measured: true,
+            rank_is_clear: true,
+            n_targets: 1,
+            touches_zero: false,
+            structural_zero: None,
+        }
+    }
+
+    /// ‖r‖ = e^{−t}(1 + excess), in ten steps of length 1, each with a defect and a jump.
+    fn verdict(excess: f64, defect: f64, jump: f64) -> Verdict {
+        let mut check = BoundCheck::default();
+        for k in 0..=10 {
+            let t = f64::from(k);
+            let residual_norm = (-t).exp() * if k == 0 { 1.0 } else { 1.0 + excess };
+            let (defect, jump) = if k == 0 { (0.0, 0.0) } else { (defect, jump) };
+            check.record(BoundSample { t, residual_norm, integral: t, integral_error: 0.0, defect, jump });
+        }
+        let report = check.report(Some(&lambda0(1.0)), 0.0, 1e-8);
+        assert_eq!(report.verdict, report.integral_verdict);
+        report.verdict
+    }
+
+    #[test]
+    fn an_excess_that_the_errors_of_the_run_explain_is_unresolved_and_a_larger_one_violated() {
+        assert_eq!(verdict(0.0, 0.0, 0.0), Verdict::Holds);
+        assert_eq!(verdict(1e-3, 0.0, 0.0), Verdict::Violated);
+        assert_eq!(verdict(1e-3, 0.0, 1e-3), Verdict::Unresolved);
+        // A tenth of it at the first step, where errors have not added up yet.
+        assert_eq!(verdict(1e-3, 0.0, 1e-5), Verdict::Violated);
+        // ‖r_1‖² = e^{−2}(1 + 2·10⁻³): half of that excess is the energy needed.
+        assert_eq!(verdict(1e-3, 1.1e-3 * (-2.0_f64).exp(), 0.0), Verdict::Unresolved);
+        assert_eq!(verdict(1e-3, 0.9e-3 * (-2.0_f64).exp(), 0.0), Verdict::Violated);
+    }
+
+    #[test]
+    fn errors_decay_as_the_bound_does() {
+        let mut error = ResidualError::default();
+        for _ in 0..200 {
+            error.advance(0.5, 1e-6, 1e-3);
+        }
+        let left = (-0.5_f64).exp();
+        let expected = ((2e-6 / (1.0 - left * left)).sqrt(), 1e-3 / (1.0 - left));
+        let found = (error.squared.sqrt(), error.jumps);
+        assert!((found.0 / expected.0 - 1.0).abs() < 1e-12 && (found.1 / expected.1 - 1.0).abs() < 1e-12, "{found:?}");
+        assert!((error.around(1.0) - (1.0_f64.hypot(expected.0) + expected.1)).abs() < 1e-12);
     }
 }

@@ -6,11 +6,12 @@ pub mod extremes;
 pub mod gram;
 pub mod lanczos;
 pub mod reference;
+pub mod sensitivity;
 pub mod spectrum;
 pub mod symmetric;
 pub mod track;
 
-pub use bound::{BoundCheck, BoundReport, Verdict};
+pub use bound::{BoundCheck, BoundReport, BoundSample, Verdict};
 pub use estimate::{Estimate, Estimator};
 pub use gram::GramEvaluator;
 pub use lanczos::{Ritz, ends};

@@ -6,7 +6,8 @@
 use super::extremes::Ends;
 use super::gram::GramEvaluator;
 use crate::flow::FlowField;
-use faer::{MatRef, Side};
+use crate::vector::{dot, norm};
+use faer::{Mat, MatRef, Side};
 use thiserror::Error;
 
 /// λ_min/λ_max below which the singular values of J replace the eigenvalues of G.
@@ -147,9 +148,9 @@ fn singular(matrix: MatRef<'_, f64>, n_targets: usize) -> Result<Spectrum, Spect
 }
 
 fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spectrum, SpectrumError> {
-    let sigma = jacobian.singular_values().map_err(|_| SpectrumError)?;
+    let Singular { sigma, error, .. } = singular_values(jacobian)?;
     let largest = sigma.first().copied().unwrap_or(0.0);
-    let rounding = RANK_FACTOR * f64::EPSILON * (sigma.len() as f64).sqrt() * largest;
+    let rounding = RANK_FACTOR * f64::EPSILON * (sigma.len() as f64).sqrt() * largest + error;
     let rank = sigma.iter().filter(|&&s| s > rounding).count();
     let smallest = sigma.last().copied().unwrap_or(0.0);
     // A full rank without a gap to rounding is no more certain than any other.
@@ -158,4 +159,95 @@ fn by_singular_values(jacobian: MatRef<'_, f64>, lambda_max: f64) -> Result<Spec
     let lambda_min = if rank == sigma.len() { smallest * smallest } else { 0.0 };
     let lower = (lambda_min - resolution).max(0.0);
     Ok(Spectrum { lambda_min, lower, lambda_max, resolution, rank, rank_is_clear })
+}
+
+/// Singular values of a matrix with no fewer rows than columns, decreasing, and the right singular vectors V.
+struct Singular {
+    sigma: Vec<f64>,
+    right: Mat<f64>,
+    /// ‖RV − U diag(σ)‖_F and what U and V lack in orthogonality: the singular values are those of a matrix no further away than this.
+    error: f64,
+}
+
+/// Singular values by a triangular factor, with the error that was reached and not the one that was hoped for.
+///
+/// faer drops columns below 16ε·P of their length when it triangulates a tall matrix itself, which can be far above the smallest singular value.
+fn singular_values(jacobian: MatRef<'_, f64>) -> Result<Singular, SpectrumError> {
+    let r = triangle(jacobian);
+    let n = r.ncols();
+    let svd = r.svd().map_err(|_| SpectrumError)?;
+    let (u, v) = (svd.U().to_owned(), svd.V().to_owned());
+    let sigma: Vec<f64> = svd.S().column_vector().iter().copied().collect();
+    let scaled = Mat::from_fn(n, n, |i, j| u[(i, j)] * sigma[j]);
+    let residual = (&r * &v - &scaled).norm_l2();
+    let defect = |q: &Mat<f64>| (q.transpose() * q - Mat::<f64>::identity(n, n)).norm_l2();
+    let largest = sigma.first().copied().unwrap_or(0.0);
+    let error = residual + largest * (defect(&u) + defect(&v));
+    if error.is_finite() { Ok(Singular { sigma, right: v, error }) } else { Err(SpectrumError) }
+}
+
+/// The right singular vector of Jᵀ that belongs to its smallest singular value.
+pub(super) fn lowest_singular_vector(jacobian: MatRef<'_, f64>) -> Option<Vec<f64>> {
+    let Singular { right, .. } = singular_values(jacobian).ok()?;
+    let last = right.ncols().checked_sub(1)?;
+    Some(right.col(last).iter().copied().collect())
+}
+
+/// R of the QR factorisation by reflections, column by column, however short what is left of a column is.
+fn triangle(matrix: MatRef<'_, f64>) -> Mat<f64> {
+    let (m, n) = (matrix.nrows(), matrix.ncols());
+    let mut columns: Vec<Vec<f64>> = (0..n).map(|j| matrix.col(j).iter().copied().collect()).collect();
+    for k in 0..n.min(m) {
+        let (done, rest) = columns.split_at_mut(k + 1);
+        let pivot = &mut done[k][k..];
+        let length = norm(pivot);
+        if length == 0.0 {
+            continue;
+        }
+        // Away from zero, so that nothing cancels.
+        let head = pivot[0] + length.copysign(pivot[0]);
+        let diagonal = -length.copysign(pivot[0]);
+        pivot[0] = head;
+        // The reflection is I − w wᵀ/(length·|head|).
+        let scale = 1.0 / (length * head.abs());
+        for column in rest {
+            let part = scale * dot(pivot, &column[k..]);
+            column[k..].iter_mut().zip(&*pivot).for_each(|(c, w)| *c -= part * w);
+        }
+        pivot[0] = diagonal;
+        pivot[1..].fill(0.0);
+    }
+    Mat::from_fn(n, n, |i, j| if i <= j && i < m { columns[j][i] } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns with a Vandermonde matrix's conditioning, graded besides: Rᵀ R = AᵀA, and det R = ∏σ.
+    #[test]
+    fn singular_values_are_found_down_to_rounding_however_tall_the_matrix() {
+        for (m, n, gap) in [(30, 3, 2.0_f64.powi(-40)), (400, 5, 2.0_f64.powi(-38)), (7, 7, 2.0_f64.powi(-40))] {
+            // Two columns that differ in one entry, exactly, by `gap`; the others are unrelated.
+            let entry = |i: usize, j: usize| ((7 * i + 11 * j * j + 3) as f64).sin();
+            let round = |x: f64| (x * 256.0).round() / 256.0;
+            let a = Mat::from_fn(m, n, |i, j| match j {
+                1 => round(entry(i, 0)) + if i == 0 { gap } else { 0.0 },
+                _ => round(entry(i, j)),
+            });
+            let Singular { sigma, error, .. } = singular_values(a.as_ref()).expect("finite");
+            // Replacing column 1 by (column 1 − column 0)/gap, which is e₀ exactly, and column 0 by itself, divides the determinant of
+            // AᵀA by gap² and leaves a matrix that is well conditioned.
+            let b = Mat::from_fn(m, n, |i, j| if j == 1 { f64::from(u8::from(i == 0)) } else { a[(i, j)] });
+            let gram = b.transpose() * &b;
+            let volume =
+                gram.self_adjoint_eigenvalues(Side::Lower).expect("finite").iter().map(|l| l.sqrt()).product::<f64>();
+            let product: f64 = sigma.iter().product();
+            // The smallest of them has an absolute error of `error` and rounding; the others are far above it.
+            let allowed = (4.0 * error + 16.0 * f64::EPSILON * (n as f64).sqrt() * sigma[0]) / sigma[n - 1];
+            let relative = (product / (gap * volume) - 1.0).abs();
+            assert!(relative <= allowed, "{m} × {n}: {relative:e} above {allowed:e}, {sigma:?}");
+            assert!(allowed < 0.5, "{m} × {n}: {allowed} says nothing");
+        }
+    }
 }

@@ -9,9 +9,10 @@
 
 use super::gram::GramEvaluator;
 use super::reference::{Enclosure, Reference, integrals};
+use super::sensitivity::slope_of_lambda_min;
 use super::spectrum::{Spectrum, SpectrumError, ZeroReason, spectrum_here, structural_zero};
 use crate::flow::FlowField;
-use crate::ode::{DenseOutput, Mode, PiecewiseField};
+use crate::ode::{DenseOutput, Mode, PiecewiseField, Point, StepView};
 
 /// Up to this size no sample is left out, and G is always sampled in the middle of a step as well: it costs next to nothing.
 const ALWAYS_MIDDLE: usize = 16;
@@ -23,8 +24,8 @@ const SAG: f64 = 4.0;
 /// A minimum is stable when it moves by less than this, relatively.
 const STABLE: f64 = 1e-9;
 
-/// Part of half a step over which the slope of λ_min at an end is measured.
-const END_SLOPE: f64 = 1e-5;
+/// Parts of half a step over which the slope of λ_min at an end is measured: the second where the change over the first is below resolution.
+const END_SLOPE: [f64; 2] = [1e-5, 1e-3];
 
 /// Samples within this relative distance of the lowest one count as next to it.
 const NEXT_TO_BEST: f64 = 1e-2;
@@ -124,8 +125,10 @@ pub struct Lambda0 {
     pub t: f64,
     /// On which side.
     pub side: SampleSide,
-    /// λ₀ is known up to about this.
+    /// λ₀ of the run is known up to about this.
     pub resolution: f64,
+    /// By about this it may differ from λ₀ of the flow, because of the errors of the run; 0 until it is [estimated](Tracker::sensitivity).
+    pub error: f64,
     /// Whether λ₀ is positive beyond doubt.
     pub is_resolved: bool,
     /// Numerical rank of G there; a bound on it where `rank_is_measured` is not.
@@ -142,6 +145,13 @@ pub struct Lambda0 {
     pub structural_zero: Option<ZeroReason>,
 }
 
+impl Lambda0 {
+    /// λ₀ of the flow is known up to about this.
+    pub fn known_to(&self) -> f64 {
+        self.resolution + self.error
+    }
+}
+
 /// Follows λ_min. Interior points are evaluated on a private copy of the field, so the run is never touched.
 #[derive(Debug)]
 pub struct Tracker {
@@ -152,6 +162,8 @@ pub struct Tracker {
     reference: Reference,
     previous: Option<Previous>,
     lambda0: Option<Lambda0>,
+    /// θ and mode at λ₀.
+    at_lambda0: (Vec<f64>, Mode),
     integral: f64,
     integral_error: f64,
     theta: Vec<f64>,
@@ -170,7 +182,17 @@ enum Previous {
     /// It is the reference, if there is one.
     Measured(Sample),
     /// Left out, with J this far from the reference.
-    Skipped { t: f64, distance: f64 },
+    Skipped { distance: f64 },
+}
+
+/// A step that is followed.
+#[derive(Clone, Copy)]
+struct Span<'a> {
+    /// Its ends, rounded, and its length, which is not.
+    t: (f64, f64),
+    length: f64,
+    mode: &'a Mode,
+    dense: &'a dyn DenseOutput,
 }
 
 impl Tracker {
@@ -186,6 +208,7 @@ impl Tracker {
             structural_zero: structural_zero(field, n_targets),
             previous: None,
             lambda0: None,
+            at_lambda0: (Vec::new(), Mode::default()),
             integral: 0.0,
             integral_error: 0.0,
             theta: vec![0.0; field.dim()],
@@ -209,16 +232,22 @@ impl Tracker {
     ///
     /// # Errors
     /// When the eigenvalues cannot be computed.
-    pub fn begin(&mut self, t: f64, field: &FlowField, side: SampleSide) -> Result<Reading, SpectrumError> {
+    pub fn begin(
+        &mut self,
+        t: f64,
+        field: &FlowField,
+        mode: &Mode,
+        side: SampleSide,
+    ) -> Result<Reading, SpectrumError> {
         if let Some(zero) = self.known_zero(t, side) {
             return Ok(zero);
         }
         self.grams.visit(field);
-        if let Some(left_out) = self.skip_begin(t, field) {
+        if let Some(left_out) = self.skip_begin(field) {
             return Ok(left_out);
         }
         let sample = Sample { t, spectrum: self.measure(field)? };
-        self.take(&sample, field, side);
+        self.take(&sample, field, mode, side);
         Ok(Reading::from(&sample))
     }
 
@@ -230,29 +259,24 @@ impl Tracker {
         }
     }
 
-    /// Samples the end of a step in `mode` and looks between its ends where λ_min could be lower. `field` stands at the end.
+    /// Samples the end of a step and looks between its ends where λ_min could be lower.
     ///
     /// # Errors
     /// When the eigenvalues cannot be computed.
-    pub fn step(
-        &mut self,
-        t: f64,
-        field: &FlowField,
-        mode: &Mode,
-        dense: &dyn DenseOutput,
-        side: SampleSide,
-    ) -> Result<Reading, SpectrumError> {
+    pub fn step(&mut self, step: &StepView<'_, FlowField>, side: SampleSide) -> Result<Reading, SpectrumError> {
+        let Point { t, field, mode, .. } = step.end;
+        let span = Span { t: (step.t_start, t), length: step.length, mode, dense: step.dense };
         if let Some(zero) = self.known_zero(t, side) {
             return Ok(zero);
         }
         self.grams.visit(field);
-        if let Some(left_out) = self.skip_step(t, field) {
+        if let Some(left_out) = self.skip_step(step.length, field) {
             return Ok(left_out);
         }
         let previous = match self.previous {
             // A step that has to be looked into needs both of its ends.
-            Some(Previous::Skipped { t, .. }) => {
-                let start = self.inside(t, mode, dense)?;
+            Some(Previous::Skipped { .. }) => {
+                let start = self.inside(step.t_start, mode, step.dense)?;
                 self.grams.keep();
                 self.grams.visit(field);
                 Some(start)
@@ -262,9 +286,9 @@ impl Tracker {
         };
         let sample = Sample { t, spectrum: self.measure(field)? };
         let sag = sag_of_gram(self.grams.moved());
-        self.take(&sample, field, side);
+        self.take(&sample, field, mode, side);
         if let Some(previous) = previous {
-            self.between(&previous, &sample, sag, mode, dense)?;
+            self.between(&previous, &sample, sag, span)?;
         }
         Ok(Reading::from(&sample))
     }
@@ -282,13 +306,15 @@ impl Tracker {
     }
 
     /// Takes in what was measured at the point visited.
-    fn take(&mut self, sample: &Sample, field: &FlowField, side: SampleSide) {
+    fn take(&mut self, sample: &Sample, field: &FlowField, mode: &Mode, side: SampleSide) {
         self.coverage.n_measured += 1;
         if self.may_skip() {
             self.reference.set(field, &self.grams, &sample.spectrum, self.grams.trace());
         }
         self.grams.keep();
-        self.consider(sample, side);
+        if self.consider(sample, side) {
+            self.keep_place(field.forward().0, mode);
+        }
         self.previous = Some(Previous::Measured(*sample));
     }
 
@@ -316,6 +342,7 @@ impl Tracker {
             t,
             side,
             resolution: 0.0,
+            error: 0.0,
             is_resolved: false,
             // Of a rank that is not looked at this much is known.
             rank: self.inner.batch().n_outputs().min(self.inner.dim()),
@@ -330,42 +357,42 @@ impl Tracker {
     }
 
     /// Leaves the point visited out where it cannot be lower than λ₀ and σ_min is known closely.
-    fn skip_begin(&mut self, t: f64, field: &FlowField) -> Option<Reading> {
+    fn skip_begin(&mut self, field: &FlowField) -> Option<Reading> {
         if !self.may_skip() {
             return None;
         }
         let distance = self.reference.distance(field, &self.grams);
         let here = self.reference.enclosure(distance);
         let is_certain = here.lowest() >= self.best() && here.width() <= INTEGRAL_SHARE * here.lowest();
-        is_certain.then(|| self.skip(t, distance, here))
+        is_certain.then(|| self.skip(distance, here))
     }
 
     /// Leaves the end of a step out, which is the point visited, where λ_min cannot have been lower than λ₀ since its start; ∫λ_min then
     /// takes the lower bound.
-    fn skip_step(&mut self, t: f64, field: &FlowField) -> Option<Reading> {
+    fn skip_step(&mut self, length: f64, field: &FlowField) -> Option<Reading> {
         if !self.may_skip() {
             return None;
         }
-        let (t_start, from) = match self.previous? {
-            Previous::Measured(sample) => (sample.t, 0.0),
-            Previous::Skipped { t, distance } => (t, distance),
+        let from = match self.previous? {
+            Previous::Measured(_) => 0.0,
+            Previous::Skipped { distance } => distance,
         };
         let distance = self.reference.distance(field, &self.grams);
         let sag = self.reference.sag((from, distance));
         let (a, b) = (self.reference.enclosure(from + sag), self.reference.enclosure(distance + sag));
-        let (lower, upper) = integrals(t - t_start, a, b);
+        let (lower, upper) = integrals(length, a, b);
         let room = self.coverage.integral_room + (upper - lower);
         let is_certain = a.lowest().min(b.lowest()) >= self.best() && room <= INTEGRAL_SHARE * (self.integral + lower);
         is_certain.then(|| {
             self.integral += lower;
             self.coverage.integral_room = room;
-            self.skip(t, distance, self.reference.enclosure(distance))
+            self.skip(distance, self.reference.enclosure(distance))
         })
     }
 
-    fn skip(&mut self, t: f64, distance: f64, here: Enclosure) -> Reading {
+    fn skip(&mut self, distance: f64, here: Enclosure) -> Reading {
         self.leave_out(here.lowest());
-        self.previous = Some(Previous::Skipped { t, distance });
+        self.previous = Some(Previous::Skipped { distance });
         Reading::default()
     }
 
@@ -374,20 +401,16 @@ impl Tracker {
         self.coverage.skipped_above = Some(self.coverage.skipped_above.map_or(lowest, |l| l.min(lowest)));
     }
 
-    fn between(
-        &mut self,
-        a: &Sample,
-        b: &Sample,
-        sag: f64,
-        mode: &Mode,
-        dense: &dyn DenseOutput,
-    ) -> Result<(), SpectrumError> {
-        let h = b.t - a.t;
+    fn between(&mut self, a: &Sample, b: &Sample, sag: f64, span: Span<'_>) -> Result<(), SpectrumError> {
+        let Span { t: (t_start, t_end), length: h, mode, dense } = span;
         let (low_a, low_b) = (a.spectrum.lambda_min, b.spectrum.lambda_min);
         let best = self.best();
         let floor = low_a.min(low_b) - sag;
         let is_settled = self.structural_zero.is_some() || self.is_at_rounding();
-        let t_middle = 0.5 * (a.t + b.t);
+        let t_middle = 0.5 * (t_start + t_end);
+        // λ_min at a time, where that is rounded to the last digit of t; and both ends to their resolution.
+        let change = (low_a - low_b).abs();
+        let rounding = change * (f64::EPSILON * t_end).min(h) + h * a.spectrum.resolution.max(b.spectrum.resolution);
         // Next to the best sample so far the minimum itself may lie inside, wherever the middle is.
         let is_next_to_best = low_a.min(low_b) <= best * (1.0 + NEXT_TO_BEST);
         let look_inside = h > 0.0
@@ -397,17 +420,18 @@ impl Tracker {
         if !look_inside {
             self.integral += 0.5 * h * (low_a + low_b);
             // |λ_min″| h³/12 is not known; the change over the step bounds the trapezoid's error for a monotone λ_min.
-            self.integral_error += 1e-3 * h * (low_a - low_b).abs();
+            self.integral_error += 0.5 * h * change + rounding;
             return Ok(());
         }
         let middle = self.inside(t_middle, mode, dense)?;
         let low_m = middle.spectrum.lambda_min;
         let (trapezoid, simpson) = (0.5 * h * (low_a + low_b), h / 6.0 * (low_a + 4.0 * low_m + low_b));
         self.integral += simpson;
-        self.integral_error += 0.1 * (simpson - trapezoid).abs();
-        self.consider(&middle, SampleSide::Smooth);
+        // The error of the lower of the two orders.
+        self.integral_error += (simpson - trapezoid).abs() + rounding;
+        self.consider_inside(&middle, mode);
         if low_m <= low_a.min(low_b) {
-            return self.follow_minimum((a.t, b.t), middle, mode, dense);
+            return self.follow_minimum((t_start, t_end), middle, mode, dense);
         }
         // A minimum between the middle and a lower end shows in the slope at that end. It is measured where the parabola through
         // the three samples flattens towards the end; far from a minimum λ_min is nearly straight.
@@ -430,13 +454,17 @@ impl Tracker {
         dense: &dyn DenseOutput,
     ) -> Result<(), SpectrumError> {
         let span = middle.t - end.t;
-        let near = self.inside(end.t + END_SLOPE * span, mode, dense)?;
-        if near.spectrum.lambda_min >= end.spectrum.lambda_min - end.spectrum.resolution {
+        let mut near = self.inside(end.t + END_SLOPE[0] * span, mode, dense)?;
+        let fall = |near: &Sample| end.spectrum.lambda_min - near.spectrum.lambda_min;
+        if fall(&near).abs() <= end.spectrum.resolution {
+            near = self.inside(end.t + END_SLOPE[1] * span, mode, dense)?;
+        }
+        if fall(&near) <= end.spectrum.resolution {
             return Ok(());
         }
-        self.consider(&near, SampleSide::Smooth);
+        self.consider_inside(&near, mode);
         let start = self.inside(end.t + GOLDEN * span, mode, dense)?;
-        self.consider(&start, SampleSide::Smooth);
+        self.consider_inside(&start, mode);
         self.follow_minimum((end.t.min(middle.t), end.t.max(middle.t)), start, mode, dense)
     }
 
@@ -482,7 +510,7 @@ impl Tracker {
             }
             let t = if step.abs() >= tol { x.t + step } else { x.t + tol.copysign(step) };
             let u = self.inside(t, mode, dense)?;
-            self.consider(&u, SampleSide::Smooth);
+            self.consider_inside(&u, mode);
             let gain = (value(&u) - value(&x)).abs();
             if value(&u) <= value(&x) {
                 if u.t >= x.t {
@@ -565,7 +593,38 @@ impl Tracker {
         self.lambda0.map_or(f64::INFINITY, |l| l.value)
     }
 
-    fn consider(&mut self, sample: &Sample, side: SampleSide) {
+    /// Takes in what was found [inside](Self::inside) a step just now.
+    fn consider_inside(&mut self, sample: &Sample, mode: &Mode) {
+        if self.consider(sample, SampleSide::Smooth) {
+            let theta = std::mem::take(&mut self.theta);
+            self.keep_place(&theta, mode);
+            self.theta = theta;
+        }
+    }
+
+    fn keep_place(&mut self, theta: &[f64], mode: &Mode) {
+        self.at_lambda0.0.clear();
+        self.at_lambda0.0.extend_from_slice(theta);
+        self.at_lambda0.1.clone_from(mode);
+    }
+
+    /// How fast λ_min changes with θ where it was lowest, at most, with the θ there; `None` where it is not above rounding.
+    pub fn sensitivity(&mut self) -> Option<(f64, &[f64])> {
+        let lambda0 = self.lambda0.filter(|l| l.is_resolved)?;
+        let (theta, mode) = &self.at_lambda0;
+        let slope = slope_of_lambda_min(&mut self.inner, theta, mode, lambda0.value, &mut self.grams)?;
+        Some((slope, theta))
+    }
+
+    /// Notes the error of λ₀ that the errors of the run make.
+    pub fn set_error(&mut self, error: f64) {
+        if let Some(lambda0) = &mut self.lambda0 {
+            lambda0.error = error;
+        }
+    }
+
+    /// Says whether λ₀ is here from now on.
+    fn consider(&mut self, sample: &Sample, side: SampleSide) -> bool {
         let s = &sample.spectrum;
         let is_lower = match &self.lambda0 {
             None => true,
@@ -577,6 +636,7 @@ impl Tracker {
                 t: sample.t,
                 side,
                 resolution: s.resolution,
+                error: 0.0,
                 is_resolved: s.is_resolved(),
                 rank: s.rank,
                 rank_is_measured: true,
@@ -586,6 +646,7 @@ impl Tracker {
                 structural_zero: self.structural_zero,
             });
         }
+        is_lower
     }
 }
 

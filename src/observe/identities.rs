@@ -6,6 +6,8 @@
 
 use super::rows::ConservedRow;
 use crate::net::{Conserved, Network, NoLaw, no_law};
+use crate::ode::WrmsNorm;
+use crate::vector::{distance_squared, norm};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
 pub const DISPLACEMENT_TOL: f64 = 1e-6;
@@ -18,6 +20,13 @@ pub struct Identities {
     conserved: Conserved,
     /// Value and largest change of each conserved quantity so far.
     values: Vec<(f64, f64)>,
+    /// Size of the terms of each, now, and the change that a run with these tolerances may make.
+    terms: Vec<(f64, f64)>,
+    norm: WrmsNorm,
+    /// L at the end of the last step, and θ̇ there, or behind the event that followed.
+    before: (f64, Vec<f64>),
+    /// θ at the end of the last step.
+    theta_before: Vec<f64>,
     dissipated: f64,
     report: IdentityReport,
 }
@@ -53,7 +62,29 @@ pub struct IdentityReport {
     pub displacement_worst_ratio: f64,
     /// ‖θ − θ₀‖ at the last sample.
     pub displacement: f64,
+    /// What the identities of a run with its tolerances may be off by.
+    pub allowed: Allowed,
+    /// Largest change of a conserved quantity, relative to the size of its terms at that time or at the start, whichever is larger.
+    pub drift_of_terms: f64,
+    /// The same, relative to what a run with this rtol may make of it.
+    pub drift_excess: f64,
+    /// Largest length by which ‖θ − θ₀‖ is above √(t·∫‖∇L‖²); 0 where it is nowhere.
+    pub displacement_excess: f64,
 }
+
+/// Errors that the tolerances allow to add up over a run: see `docs/mathematics.md`, section 8.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Allowed {
+    /// Of the energy, relative to L(0), with rtol alone.
+    pub energy_by_rtol: f64,
+    /// Of the energy, relative to L(0), with rtol and atol, and with what the quadrature of ∫‖∇L‖² may be off by.
+    pub energy: f64,
+    /// Of θ: the sum over all steps.
+    pub path: f64,
+}
+
+/// Rounding of a loss, or of a conserved quantity, at the end of a step, relative to it.
+const ROUNDING: f64 = 8.0 * f64::EPSILON;
 
 impl Identities {
     /// Starts at θ₀ with loss L(0).
@@ -68,9 +99,70 @@ impl Identities {
             displacement_bound_ok: true,
             displacement_worst_ratio: 0.0,
             displacement: 0.0,
+            allowed: Allowed::default(),
+            drift_of_terms: 0.0,
+            drift_excess: 0.0,
+            displacement_excess: 0.0,
         };
         let values = conserved.initial().iter().map(|&c| (c, 0.0)).collect();
-        Self { theta_initial: theta.to_vec(), loss_initial: loss, conserved, values, dissipated: 0.0, report }
+        let terms = laws.iter().map(|law| (law.size(theta), 0.0)).collect();
+        let norm = WrmsNorm { rtol: 0.0, atol: 0.0 };
+        Self {
+            theta_initial: theta.to_vec(),
+            loss_initial: loss,
+            before: (loss, Vec::new()),
+            theta_before: theta.to_vec(),
+            conserved,
+            values,
+            terms,
+            norm,
+            dissipated: 0.0,
+            report,
+        }
+    }
+
+    /// With the tolerances of the run, and θ̇ at θ₀.
+    pub fn tolerating(mut self, norm: WrmsNorm, dy: &[f64]) -> Self {
+        self.norm = norm;
+        self.turn(dy);
+        self
+    }
+
+    /// Goes on with θ̇ as it is behind an event.
+    pub fn turn(&mut self, dy: &[f64]) {
+        self.before.1.clear();
+        self.before.1.extend_from_slice(dy);
+    }
+
+    /// Notes what the tolerances allow a step of this length that ends at `theta`, where loss and θ̇ are as given; before its
+    /// [`check`](Self::check).
+    pub fn allow(&mut self, length: f64, theta: &[f64], loss: f64, dy: &[f64]) {
+        let by_rtol = WrmsNorm { atol: 0.0, ..self.norm };
+        let (loss_before, dy_before) = &self.before;
+        let steepest = norm(dy).max(norm(dy_before));
+        let rounding = ROUNDING * loss_before.max(loss);
+        // In units of the time in which the gradient changes along the way; to the fourth that is what a quadrature of order four is off by.
+        let moved = distance_squared(theta, &self.theta_before).sqrt();
+        let turned = if moved > 0.0 { length * distance_squared(dy, dy_before).sqrt() / moved } else { 0.0 };
+        let quadrature = turned.powi(4) * length * steepest * steepest;
+        let allowed = &mut self.report.allowed;
+        if self.loss_initial > 0.0 {
+            let change = |norm: &WrmsNorm| (steepest * norm.largest_error(theta) + rounding) / self.loss_initial;
+            allowed.energy_by_rtol += change(&by_rtol);
+            allowed.energy += change(&self.norm) + quadrature / self.loss_initial;
+        }
+        self.before.0 = loss;
+        self.theta_before.clear();
+        self.theta_before.extend_from_slice(theta);
+        self.turn(dy);
+        let allowed = &mut self.report.allowed;
+        allowed.path += self.norm.largest_error(theta);
+        let root = (theta.len() as f64).sqrt();
+        for (law, (size, change)) in self.conserved.laws().iter().zip(&mut self.terms) {
+            *size = law.size(theta).max(*size);
+            // Twice the length of its weights times that of their error.
+            *change += (2.0 * root * self.norm.rtol + ROUNDING) * *size;
+        }
     }
 
     /// Checks at the end of a step over which ∫‖∇L‖² grew by `dissipated`.
@@ -83,15 +175,20 @@ impl Identities {
             energy_defect = (decrease - self.dissipated).abs() / self.loss_initial;
             report.energy_defect = report.energy_defect.max(energy_defect);
         }
-        let Self { conserved, values, .. } = self;
+        let Self { conserved, values, terms, .. } = self;
+        let (of_terms, excess) = (&mut report.drift_of_terms, &mut report.drift_excess);
         let conservation_drift = report.conservation_drift.as_mut().map(|drift| {
             let mut largest = 0.0_f64;
-            for ((law, initial), (last, largest_change)) in conserved.laws().iter().zip(conserved.initial()).zip(values)
-            {
+            let laws = conserved.laws().iter().zip(conserved.initial());
+            for (((law, initial), (last, largest_change)), (size, allowed)) in laws.zip(values).zip(terms) {
                 *last = law.value(theta);
                 let change = (*last - initial).abs();
                 *largest_change = largest_change.max(change);
                 largest = largest.max(change);
+                if change > 0.0 {
+                    *of_terms = of_terms.max(change / *size);
+                    *excess = excess.max(if *allowed > 0.0 { change / *allowed } else { 0.0 });
+                }
             }
             *drift = drift.max(largest / conserved.scale());
             largest / conserved.scale()
@@ -100,6 +197,8 @@ impl Identities {
         report.displacement = squared.sqrt();
         // L(0) − L(t) is a difference of nearly equal numbers at first; below this it is rounding.
         let rounding = 1e-13 * self.loss_initial;
+        let beyond = report.displacement - (t * self.dissipated.max(0.0)).sqrt();
+        report.displacement_excess = report.displacement_excess.max(beyond);
         let displacement_ratio = (t > 0.0 && decrease > 1e3 * rounding).then(|| squared / (t * decrease));
         report.displacement_worst_ratio = report.displacement_worst_ratio.max(displacement_ratio.unwrap_or(0.0));
         if squared > t * (decrease.max(0.0) * (1.0 + DISPLACEMENT_TOL) + rounding) {

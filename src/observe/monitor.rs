@@ -1,17 +1,20 @@
 //! The observer of a run: turns steps and events into rows, follows the NTK and the identities, saves θ.
 
-use super::identities::{Identities, IdentityReport};
+use super::accuracy::{Accuracy, Grounds};
+use super::identities::{Allowed, Identities, IdentityReport};
 use super::path::Path;
 use super::rows::{BranchRow, EventRow, Row, RowSide, Sink, StartRow, StepLimit, StepRow};
 use super::spectra::{Seen, Spectra};
 use crate::flow::FlowField;
 use crate::ntk::{
-    BoundCheck, BoundReport, Cadence, Coverage, Estimate, Lambda0, Reading, SpectrumError, Tracker, structural_zero,
+    BoundCheck, BoundReport, BoundSample, Cadence, Coverage, Estimate, Lambda0, Reading, SpectrumError, Tracker,
+    structural_zero,
 };
 use crate::ode::{
     BranchPoint, Change, Event, EventKind, Observer, PiecewiseField, Point, StartContact, Stats, StepView, StopReason,
-    StrideView,
+    StrideView, WrmsNorm,
 };
+use crate::vector::{max_abs, norm};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -59,6 +62,10 @@ pub struct Observed {
     pub estimates: Vec<Estimate>,
     /// Verdicts.
     pub bound: BoundReport,
+    /// What they rest on.
+    pub checked: BoundCheck,
+    /// How far the run can be trusted, without an audit.
+    pub accuracy: Accuracy,
     /// Identities.
     pub identities: IdentityReport,
     /// Branch points met, in order.
@@ -79,7 +86,7 @@ pub struct Observed {
 pub struct Monitor<'a> {
     sink: &'a mut dyn Sink,
     interrupted: &'a (dyn Fn() -> bool + Sync),
-    rtol: f64,
+    norm: WrmsNorm,
     save_times: Box<dyn Iterator<Item = f64> + Send + 'a>,
     next_save: Option<f64>,
     last_saved: Option<f64>,
@@ -106,6 +113,17 @@ pub struct Monitor<'a> {
     last_t: f64,
     first: Option<(f64, f64)>,
     last: (f64, f64),
+    /// L at the start of the step under way.
+    loss_before: f64,
+    /// ‖∇L‖ in the last row.
+    gradient_norm: f64,
+    /// The largest λ_max seen so far.
+    lambda_max: Option<f64>,
+    /// Largest parameter of each layer at the start.
+    layers: Vec<f64>,
+    /// Largest relative rounding noise of the gradient at an event.
+    noise_at_events: f64,
+    reason: Option<StopReason>,
     branch_points: Vec<BranchRow>,
     start: Vec<StartRow>,
     error: Option<io::Error>,
@@ -128,7 +146,7 @@ impl<'a> Monitor<'a> {
         Self {
             sink,
             interrupted: &|| false,
-            rtol,
+            norm: WrmsNorm { rtol, atol: 0.0 },
             save_times,
             next_save,
             last_saved: None,
@@ -152,6 +170,12 @@ impl<'a> Monitor<'a> {
             last_t: 0.0,
             first: None,
             last: (0.0, 0.0),
+            loss_before: 0.0,
+            gradient_norm: 0.0,
+            lambda_max: None,
+            layers: Vec::new(),
+            noise_at_events: 0.0,
+            reason: None,
             branch_points: Vec::new(),
             start: Vec::new(),
             error: None,
@@ -170,6 +194,12 @@ impl<'a> Monitor<'a> {
         self
     }
 
+    /// Judges the run by both of its tolerances; without this by rtol alone.
+    pub fn tolerating(mut self, norm: WrmsNorm) -> Self {
+        self.norm = norm;
+        self
+    }
+
     /// Ends the run after the step during which `interrupted` becomes true.
     pub fn interruptible(mut self, interrupted: &'a (dyn Fn() -> bool + Sync)) -> Self {
         self.interrupted = interrupted;
@@ -177,7 +207,8 @@ impl<'a> Monitor<'a> {
     }
 
     /// What was seen.
-    pub fn finish(self) -> Observed {
+    pub fn finish(mut self) -> Observed {
+        self.estimate_error_of_lambda0();
         let lambda0 = self.tracker.as_ref().and_then(|t| t.lambda0().copied());
         let (loss_initial, residual_initial) = self.first.unwrap_or_default();
         let empty = IdentityReport {
@@ -188,27 +219,41 @@ impl<'a> Monitor<'a> {
             displacement_bound_ok: true,
             displacement_worst_ratio: 0.0,
             displacement: 0.0,
+            allowed: Allowed::default(),
+            drift_of_terms: 0.0,
+            drift_excess: 0.0,
+            displacement_excess: 0.0,
         };
         let coverage = self.tracker.as_ref().map(|t| t.coverage);
         let n_spectra = self.spectra.as_ref().map_or(0, Spectra::n_grams);
         let lowest = self.estimates.iter().min_by(|a, b| a.lambda_min_at_most.total_cmp(&b.lambda_min_at_most));
+        let identities = self.identities.map_or(empty, |i| i.report());
         Observed {
             loss_initial,
             residual_initial,
+            accuracy: Accuracy::judge(&Grounds {
+                identities: &identities,
+                norm: self.norm,
+                layers: &self.layers,
+                noise_at_events: self.noise_at_events,
+                n_regularised: 0,
+                reason: self.reason.as_ref(),
+            }),
             loss_final: self.last.0,
             residual_final: self.last.1,
             events: self.counts,
             bound: match (self.inner.loss().beyond_theory(), lowest) {
                 (Some(reason), _) => BoundReport::without_claim(reason),
-                (None, Some(lowest)) => self.bound.report_at_most(lowest, self.rtol),
+                (None, Some(lowest)) => self.bound.report_at_most(lowest, self.norm.rtol),
                 (None, None) => {
-                    self.bound.report(lambda0.as_ref(), coverage.map_or(0.0, |c| c.integral_room), self.rtol)
+                    self.bound.report(lambda0.as_ref(), coverage.map_or(0.0, |c| c.integral_room), self.norm.rtol)
                 }
             },
+            checked: self.bound,
             lambda0,
             coverage,
             estimates: self.estimates,
-            identities: self.identities.map_or(empty, |i| i.report()),
+            identities,
             branch_points: self.branch_points,
             start: self.start,
             gram_evaluations: n_spectra + self.tracker.as_ref().map_or(0, |t| t.n_grams),
@@ -218,7 +263,24 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    fn row(&mut self, point: &Point<'_, FlowField>, side: RowSide, reading: Reading) {
+    /// The error of the run at λ₀, as far as its tolerances and identities tell, times how fast λ_min changes with θ there.
+    fn estimate_error_of_lambda0(&mut self) {
+        let (Some(tracker), Some(identities)) = (&mut self.tracker, &self.identities) else { return };
+        // At t = 0 there is no error yet.
+        if tracker.lambda0().is_none_or(|lambda0| lambda0.t == 0.0) {
+            return;
+        }
+        let identities = identities.report();
+        let relative = self.norm.rtol.max(identities.energy_defect).max(identities.drift_of_terms);
+        if let Some((slope, theta)) = tracker.sensitivity() {
+            let weights: Vec<f64> = theta.iter().map(|v| self.norm.atol + relative * v.abs()).collect();
+            let error = slope * norm(&weights);
+            tracker.set_error(error);
+        }
+    }
+
+    /// `defect` is that of the energy over the step that ends here.
+    fn row(&mut self, point: &Point<'_, FlowField>, side: RowSide, reading: Reading, defect: f64) {
         let flow = point.field.sample(point.dy);
         let (loss, residual) = (flow.loss, flow.residual_norm);
         let (_, residual_initial) = *self.first.get_or_insert((loss, residual));
@@ -226,12 +288,20 @@ impl<'a> Monitor<'a> {
         self.last_t = point.t;
         self.sliding = self.n_sliding(point);
         self.latest = reading;
+        self.gradient_norm = flow.gradient_norm;
+        if let Some(here) = reading.lambda_max {
+            self.lambda_max = Some(self.lambda_max.map_or(here, |largest| largest.max(here)));
+        }
         let is_claimed = point.field.loss().beyond_theory().is_none();
         let decay = |exponent: f64| (-exponent).exp() * residual_initial;
         let tracked = self.tracker.as_ref();
         let (integral, integral_error) = tracked.map_or((0.0, 0.0), |t| t.integral());
         let lambda0 = tracked.and_then(|t| t.lambda0()).map(|l| l.value);
-        self.bound.record(point.t, residual, integral, integral_error);
+        // The far side of an event is the same state.
+        let error = if side == RowSide::After || point.t == 0.0 { 0.0 } else { self.norm.largest_error(point.y) };
+        let jump = self.lambda_max.unwrap_or(0.0).sqrt() * error;
+        let sample = BoundSample { t: point.t, residual_norm: residual, integral, integral_error, defect, jump };
+        self.bound.record(sample);
         let row = Row {
             t: point.t,
             side,
@@ -248,6 +318,14 @@ impl<'a> Monitor<'a> {
         };
         let written = self.sink.row(&row);
         self.note(written);
+    }
+
+    /// Rounding of Jᵀr is about 8ε‖J‖‖r‖; what decides an event is read from it.
+    fn look_at_noise(&mut self) {
+        if let Some(lambda_max) = self.lambda_max.filter(|_| self.gradient_norm > 0.0) {
+            let noise = 8.0 * f64::EPSILON * lambda_max.sqrt() * self.last.1 / self.gradient_norm;
+            self.noise_at_events = self.noise_at_events.max(noise);
+        }
     }
 
     fn n_sliding(&self, point: &Point<'_, FlowField>) -> usize {
@@ -295,7 +373,7 @@ impl<'a> Monitor<'a> {
             if inner.eval(&theta, step.end.mode, &mut dy).is_ok() {
                 let reading = self.read(t, |tracker| tracker.look(t, &inner));
                 let point = Point { t, y: &theta, dy: &dy, mode: step.end.mode, field: &inner, stats: step.end.stats };
-                self.row(&point, RowSide::Smooth, reading);
+                self.row(&point, RowSide::Smooth, reading, 0.0);
                 self.tell_spectrum(t, &inner, false);
             }
             self.save(t, &theta);
@@ -325,13 +403,17 @@ impl<'a> Monitor<'a> {
     }
 
     /// Everything that is told once a step, after the rows of its end.
-    fn end_step(&mut self, end: &Point<'_, FlowField>, t_start: f64, limit: StepLimit, dissipated: f64) {
+    fn end_step(&mut self, end: &Point<'_, FlowField>, length: f64, limit: StepLimit, dissipated: f64) {
         let loss = self.last.0;
+        self.loss_before = loss;
+        if let Some(identities) = &mut self.identities {
+            identities.allow(length, end.y, loss, end.dy);
+        }
         self.tell_step();
         self.step = self.identities.as_mut().map(|identities| StepRow {
             step: end.stats.steps,
             t: end.t,
-            length: end.t - t_start,
+            length,
             limit,
             rejected: end.stats.rejected - self.stats.rejected,
             method_switches: end.stats.method_switches,
@@ -442,9 +524,14 @@ impl Observer<FlowField> for Monitor<'_> {
             self.start.extend(rows);
         }
         self.counts.max_sliding = self.n_sliding(point);
-        let reading = self.read(point.t, |tracker| tracker.begin(point.t, point.field, RowSide::Smooth));
-        self.row(point, RowSide::Smooth, reading);
-        self.identities = Some(Identities::new(point.field.batch().network(), point.y, self.last.0));
+        let reading = self.read(point.t, |tracker| tracker.begin(point.t, point.field, point.mode, RowSide::Smooth));
+        self.row(point, RowSide::Smooth, reading, 0.0);
+        let network = point.field.batch().network();
+        self.loss_before = self.last.0;
+        self.identities = Some(Identities::new(network, point.y, self.last.0).tolerating(self.norm, point.dy));
+        let largest = |part: &std::ops::Range<usize>| max_abs(&point.y[part.clone()]);
+        let layers = network.layers().iter();
+        self.layers = layers.map(|l| largest(&l.weights).max(l.bias.as_ref().map_or(0.0, largest))).collect();
         self.path.visit(0, point.t, point.y);
         self.stats = *point.stats;
         if let Some(spectra) = &mut self.spectra {
@@ -461,11 +548,12 @@ impl Observer<FlowField> for Monitor<'_> {
         let end = &step.end;
         self.save_inside(step);
         let side = if step.ends_at_event { RowSide::Before } else { RowSide::Smooth };
-        let reading = self.read(end.t, |tracker| tracker.step(end.t, end.field, end.mode, step.dense, side));
-        self.row(end, side, reading);
-        self.before = reading;
+        let reading = self.read(end.t, |tracker| tracker.step(step, side));
         let dissipated = self.dissipated(step);
-        self.end_step(end, step.t_start, self.limit(step), dissipated);
+        let defect = (self.loss_before - end.field.sample(end.dy).loss - dissipated).abs();
+        self.row(end, side, reading, defect);
+        self.before = reading;
+        self.end_step(end, step.length, self.limit(step), dissipated);
         self.stop()
     }
 
@@ -473,9 +561,18 @@ impl Observer<FlowField> for Monitor<'_> {
         // The effective slope of a slide ends at a one-sided slope: G does not jump.
         let is_continuous = event.changes.iter().all(|c| c.kind == EventKind::SlideExit);
         let reading = self.read(after.t, |tracker| {
-            if is_continuous { Ok(tracker.carry_on()) } else { tracker.begin(after.t, after.field, RowSide::After) }
+            if is_continuous {
+                Ok(tracker.carry_on())
+            } else {
+                tracker.begin(after.t, after.field, after.mode, RowSide::After)
+            }
         });
-        self.row(after, RowSide::After, reading);
+        self.row(after, RowSide::After, reading, 0.0);
+        self.loss_before = self.last.0;
+        self.look_at_noise();
+        if let Some(identities) = &mut self.identities {
+            identities.turn(after.dy);
+        }
         if event.changes.is_empty() {
             return;
         }
@@ -520,12 +617,12 @@ impl Observer<FlowField> for Monitor<'_> {
             let written = self.sink.event(&rows);
             self.note(written);
         }
-        self.row(end, RowSide::Smooth, Reading::default());
+        self.row(end, RowSide::Smooth, Reading::default(), 0.0);
         while let Some(t) = self.next_save.filter(|t| *t <= end.t) {
             self.next_save = self.save_times.next();
             self.save(t, end.y);
         }
-        self.end_step(end, stride.t_start, StepLimit::Accuracy, stride.dissipated);
+        self.end_step(end, end.t - stride.t_start, StepLimit::Accuracy, stride.dissipated);
         self.stop()
     }
 
@@ -537,6 +634,7 @@ impl Observer<FlowField> for Monitor<'_> {
     }
 
     fn end(&mut self, point: &Point<'_, FlowField>, reason: &StopReason) {
+        self.reason = Some(reason.clone());
         if let Some(step) = self.step.as_mut().filter(|s| reason.is_completion() && s.limit != StepLimit::Event) {
             step.limit = StepLimit::End;
         }
@@ -552,7 +650,7 @@ impl Observer<FlowField> for Monitor<'_> {
         // A flow that came to rest has been carried to its horizon without a step.
         if self.last_t < point.t {
             let resting = self.latest;
-            self.row(point, RowSide::Smooth, resting);
+            self.row(point, RowSide::Smooth, resting, 0.0);
         }
         while let Some(t) = self.next_save.filter(|t| *t <= point.t) {
             self.next_save = self.save_times.next();

@@ -53,8 +53,7 @@ pub trait Snapshot {
 /// Calls `run` with an observer that hands on to `observer`, which works on another thread; returns when both are done.
 ///
 /// When `observer` asks to stop, the run gets to know of it a few steps later, and `observer` is told of those as well. What an observer
-/// answers about the run would come too late: dense output and the states inside strides are always made, and
-/// [`longest_stride`](Observer::longest_stride) is not asked.
+/// answers about the run would come too late: dense output and the states inside strides are always made.
 /// `dim` is the length of the state.
 pub fn deferred<F, O, R>(dim: usize, observer: &mut O, run: impl FnOnce(&mut dyn Observer<F>) -> R) -> R
 where
@@ -116,7 +115,15 @@ impl<F: Snapshot> Kept<F> {
 
 enum Message<F> {
     Start(Box<Kept<F>>, Vec<StartContact>),
-    Step { t_start: f64, y_start: Vec<f64>, end: Box<Kept<F>>, dense: Box<dyn DenseOutput + Send>, ends_at_event: bool },
+    Step {
+        t_start: f64,
+        length: f64,
+        y_start: Vec<f64>,
+        end: Box<Kept<F>>,
+        dense: Box<dyn DenseOutput + Send>,
+        ends_at_event: bool,
+        is_of_stride: bool,
+    },
     Event(Box<Kept<F>>, Event),
     BranchPoint(BranchPoint),
     End(Box<Kept<F>>, StopReason),
@@ -197,10 +204,12 @@ impl<F: Snapshot> Observer<F> for Front<'_, F> {
         let end = self.keep(&step.end);
         self.send(Message::Step {
             t_start: step.t_start,
+            length: step.length,
             y_start: step.y_start.to_vec(),
             end,
             dense: step.dense.detached(),
             ends_at_event: step.ends_at_event,
+            is_of_stride: step.is_of_stride,
         });
         if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -234,8 +243,16 @@ fn listen<F: Snapshot>(
                     observer.start(&point.point(), &contacts);
                     seen.push(point);
                 }
-                Message::Step { t_start, y_start, end, dense, ends_at_event } => {
-                    let view = StepView { t_start, y_start: &y_start, end: end.point(), dense: &*dense, ends_at_event };
+                Message::Step { t_start, length, y_start, end, dense, ends_at_event, is_of_stride } => {
+                    let view = StepView {
+                        t_start,
+                        length,
+                        y_start: &y_start,
+                        end: end.point(),
+                        dense: &*dense,
+                        ends_at_event,
+                        is_of_stride,
+                    };
                     if observer.step(&view).is_break() {
                         stop.store(true, Ordering::Relaxed);
                     }

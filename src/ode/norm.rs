@@ -1,7 +1,7 @@
 //! The weighted root-mean-square norm that turns an error vector into one number, and the floors of its weights where tolerances scale with the state.
 
 use super::field::PiecewiseField;
-use crate::vector::vectorised;
+use crate::vector::{max_abs, vectorised};
 
 /// Part of its scale that a component counts for at least.
 const SHARE: f64 = 0.05;
@@ -23,6 +23,25 @@ impl WrmsNorm {
     /// The norm with a floor for the weight of each component, or with none where the slice is empty.
     pub fn with(self, floors: &[f64]) -> Weights<'_> {
         Weights { norm: self, floors }
+    }
+
+    /// The largest error, as a Euclidean length, that a step at `y` is accepted with: a weighted mean square of at most 1 leaves √P times
+    /// the largest weight.
+    pub fn largest_error(&self, y: &[f64]) -> f64 {
+        (y.len() as f64).sqrt() * (self.atol + self.rtol * max_abs(y))
+    }
+
+    /// The largest change of a quantity with this gradient at `y` that an error makes with which a step is accepted.
+    pub fn largest_change(&self, gradient: &[f64], y: &[f64]) -> f64 {
+        // Floors are that part of the scales, which are no larger than the largest component.
+        let floor = self.atol + SHARE * self.rtol * max_abs(y);
+        let weighted = gradient.iter().zip(y).map(|(g, y)| (g * (floor + self.rtol * y.abs())).powi(2));
+        (y.len() as f64 * weighted.sum::<f64>()).sqrt()
+    }
+
+    /// The error that a step is accepted with, relative to a state of length `size` and `dim` components.
+    pub fn relative_to(&self, size: f64, dim: usize) -> f64 {
+        self.rtol + self.atol * (dim as f64).sqrt() / size
     }
 }
 

@@ -39,6 +39,8 @@ pub trait DenseOutput {
 pub struct StepView<'a, F> {
     /// Time at the start.
     pub t_start: f64,
+    /// Length of the step. Late in a run the difference of its times is rounded to less.
+    pub length: f64,
     /// State at the start.
     pub y_start: &'a [f64],
     /// The end of the step, still in the step's mode.
@@ -47,6 +49,8 @@ pub struct StepView<'a, F> {
     pub dense: &'a dyn DenseOutput,
     /// Whether an event follows at the end.
     pub ends_at_event: bool,
+    /// Whether it is told in place of a part of a stride: states are as good as the tolerance then, and no better.
+    pub is_of_stride: bool,
 }
 
 /// What happened to one contact.
@@ -195,12 +199,6 @@ pub trait Observer<F> {
         true
     }
 
-    /// From time `t` on, how long a stride may be at most.
-    fn longest_stride(&self, t: f64) -> f64 {
-        let _ = t;
-        f64::INFINITY
-    }
-
     /// An accepted step that holds any number of events, of which nobody wants to see the states. `Break` ends the run after it.
     fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {
         let _ = stride;
@@ -250,10 +248,6 @@ impl<F> Observer<F> for Vec<&mut dyn Observer<F>> {
 
     fn needs_states(&self, t_start: f64, t_end: f64) -> bool {
         self.iter().any(|o| o.needs_states(t_start, t_end))
-    }
-
-    fn longest_stride(&self, t: f64) -> f64 {
-        self.iter().map(|o| o.longest_stride(t)).fold(f64::INFINITY, f64::min)
     }
 
     fn stride(&mut self, stride: &StrideView<'_, F>) -> ControlFlow<()> {

@@ -27,8 +27,8 @@ pub use error::RecordError;
 pub use run::{Rows, Run, SavedTheta};
 pub use setting::{FunctionCurve, Setting};
 pub use summary::{
-    AuditSummary, BoundSummary, BranchSummary, CoarseBlock, EstimateSummary, EventSummary, IdentitySummary,
-    LambdaSummary, SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
+    AccuracySummary, AuditSummary, BoundSummary, BranchSummary, CoarseBlock, EstimateSummary, EventSummary,
+    IdentitySummary, LambdaSummary, SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
 };
 pub use sweep::Sweep;
 pub use table::{
@@ -37,7 +37,7 @@ pub use table::{
 };
 pub use verify::{VerifyRecord, VerifyRow};
 pub(crate) use writer::Table;
-pub use writer::{RunWriter, default_folder, folder_under};
+pub use writer::{RunWriter, accuracy_summary, default_folder, folder_under};
 
 /// Names of the files in a run directory.
 pub mod file {

@@ -42,6 +42,9 @@ pub struct Summary {
     pub loss: String,
     /// Tolerances of the error control.
     pub tolerances: Tolerances,
+    /// How far the run can be trusted; null in older records, and before the end.
+    #[serde(default)]
+    pub accuracy: Option<AccuracySummary>,
     /// L(θ_0).
     pub loss_initial: Option<f64>,
     /// L at the end.
@@ -150,6 +153,25 @@ pub struct CoarseBlock {
     pub scale: f64,
 }
 
+/// Whether a run reached what its tolerances promise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccuracySummary {
+    /// `good`, `doubtful` or `broken`.
+    pub verdict: String,
+    /// What was found, in words.
+    pub reason: String,
+    /// What to set; null for a good run.
+    pub hint: Option<String>,
+}
+
+impl AccuracySummary {
+    /// Reason and hint in a line.
+    pub fn text(&self) -> String {
+        let hint = self.hint.as_ref().map_or(String::new(), |hint| format!(" (set {hint})"));
+        format!("{}{hint}", self.reason)
+    }
+}
+
 /// λ₀, the minimum of λ_min over the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LambdaSummary {
@@ -159,8 +181,11 @@ pub struct LambdaSummary {
     pub t: f64,
     /// `smooth`, `before` or `after` an event.
     pub side: String,
-    /// It is known up to about this.
+    /// It is known up to about this, as far as this run's own G is concerned.
     pub resolution: Option<f64>,
+    /// λ₀ of the flow is known up to about this: the resolution and what the errors of the run do to it; null in older records.
+    #[serde(default)]
+    pub known_to: Option<f64>,
     /// Whether it is positive beyond doubt.
     pub resolved: bool,
     /// Numerical rank of G there, of nM.

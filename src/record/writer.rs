@@ -5,8 +5,8 @@ use super::file;
 use super::npy::NpyRows;
 use super::run::Rows;
 use super::summary::{
-    BoundSummary, BranchSummary, EstimateSummary, EventSummary, IdentitySummary, LambdaSummary, SCHEMA, StartSummary,
-    Status, Summary, Tolerances, TrackingSummary, WorkSummary,
+    AccuracySummary, BoundSummary, BranchSummary, EstimateSummary, EventSummary, IdentitySummary, LambdaSummary,
+    SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
 };
 use super::table::{
     ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
@@ -14,8 +14,8 @@ use super::table::{
 };
 use crate::ntk::{BoundReport, Coverage, Estimate, Lambda0, ZeroReason};
 use crate::observe::{
-    BranchRow, ConservedRow, EventCounts, EventRow, IdentityReport, Path as ThetaPath, Row, RowSide, Sink, StartRow,
-    StepLimit, StepRow,
+    Accuracy, BranchRow, ConservedRow, EventCounts, EventRow, IdentityReport, Path as ThetaPath, Row, RowSide, Sink,
+    StartRow, StepLimit, StepRow,
 };
 use crate::ode::{BranchKind, EventKind, Side, Stats, StopReason};
 use crate::scenario::{Scenario, Sizes};
@@ -146,6 +146,7 @@ impl RunWriter {
             stop_reason: Some(word),
             stop_message: Some(message),
             t_end: finite(run.outcome.t),
+            accuracy: Some(accuracy_summary(&observed.accuracy)),
             loss_initial: finite(observed.loss_initial),
             loss_final: finite(observed.loss_final),
             residual_initial: finite(observed.residual_initial),
@@ -357,6 +358,7 @@ fn running(scenario: &Scenario) -> Summary {
         surfaces: sizes.surfaces,
         loss: problem.loss.name().to_owned(),
         tolerances: Tolerances::of(problem, plan),
+        accuracy: None,
         loss_initial: None,
         loss_final: None,
         residual_initial: None,
@@ -400,6 +402,11 @@ fn ending(run: &Simulated) -> (Status, String, String) {
     (status, word, reason.to_string())
 }
 
+/// The judgement on a run, for its summary.
+pub fn accuracy_summary(accuracy: &Accuracy) -> AccuracySummary {
+    AccuracySummary { verdict: accuracy.level().as_str().to_owned(), reason: accuracy.reason(), hint: accuracy.hint() }
+}
+
 fn lambda_summary(lambda0: &Lambda0) -> LambdaSummary {
     let zero = lambda0.structural_zero.map(|zero| match zero {
         ZeroReason::TooFewParameters => "too_few_parameters".to_owned(),
@@ -410,6 +417,7 @@ fn lambda_summary(lambda0: &Lambda0) -> LambdaSummary {
         t: lambda0.t,
         side: lambda0.side.as_str().to_owned(),
         resolution: finite(lambda0.resolution),
+        known_to: finite(lambda0.known_to()),
         resolved: lambda0.is_resolved,
         rank: lambda0.rank,
         rank_is_measured: lambda0.rank_is_measured,

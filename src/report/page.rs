@@ -31,9 +31,9 @@ impl<'a> Chip<'a> {
     /// The chip of a verdict of the record.
     pub fn of(word: &'a str) -> Self {
         let (class, sign) = match word {
-            "holds" | "kept" | "completed" | "resolved" | "passed" => ("good", "✓"),
+            "good" | "holds" | "kept" | "completed" | "resolved" | "passed" => ("good", "✓"),
             "violated" | "broken" | "missed" => ("bad", "✗"),
-            "stopped early" | "still running" | "unresolved" | "not done" => ("warn", "!"),
+            "doubtful" | "stopped early" | "still running" | "unresolved" | "not done" => ("warn", "!"),
             _ => ("plain", "○"),
         };
         Self { word, class, sign }
@@ -97,8 +97,9 @@ fn header(out: &mut String, loaded: &Loaded) {
     let s = loaded.run.summary();
     let _ = writeln!(
         out,
-        "<header>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n<div class=\"top\">",
+        "<header>\n<h1>{}</h1>\n{}\n<p class=\"lead\">{}</p>\n<div class=\"top\">",
         escape(&s.scenario),
+        accuracy(s),
         escape(&lead(s))
     );
     let _ = writeln!(out, "<dl class=\"facts\">{}</dl>", facts(loaded));
@@ -112,6 +113,15 @@ fn header(out: &mut String, loaded: &Loaded) {
     );
     out.push_str(&links(loaded.run.folder()));
     out.push_str("</header>\n");
+}
+
+/// The first thing that a page says.
+fn accuracy(s: &Summary) -> String {
+    let (verdict, text) = match &s.accuracy {
+        Some(accuracy) => (accuracy.verdict.as_str(), accuracy.text()),
+        None => ("not known", "the run has not ended, or its record is from before this was judged".to_owned()),
+    };
+    format!("<p class=\"accuracy\" id=\"accuracy\">Accuracy: {} {}</p>", Chip::of(verdict).html(), escape(&text))
 }
 
 fn lead(s: &Summary) -> String {
@@ -213,9 +223,10 @@ fn verdicts(s: &Summary) -> String {
         Some(l) => {
             let (word, of) = if l.resolved { ("resolved", "above") } else { ("unresolved", "not above") };
             let text = format!(
-                "λ₀ = {} is {of} its resolution {}; {}",
+                "λ₀ = {} is {of} its resolution {}; of the flow it is known to about {}; {}",
                 significant(l.value),
                 significant(l.resolution),
+                significant(l.known_to.or(l.resolution)),
                 l.rank_of(s.targets)
             );
             row("λ₀", word, &text);

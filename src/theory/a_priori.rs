@@ -5,6 +5,19 @@ use super::evidence::Evidence;
 use super::row::{Claim, ClaimRow, Verdict};
 use crate::ntk::bound::RATIO_TOL;
 
+/// The verdict on a flow that is to stay in a ball and whose decay is judged already.
+pub(super) fn in_ball(evidence: &Evidence, radius: f64, decay: Verdict) -> Verdict {
+    let identities = &evidence.run.observed.identities;
+    let beyond = identities.displacement - radius;
+    match decay {
+        Verdict::Violated => Verdict::Violated,
+        _ if beyond > identities.allowed.path => Verdict::Violated,
+        Verdict::Unresolved => Verdict::Unresolved,
+        _ if beyond > 0.0 => Verdict::Unresolved,
+        Verdict::Holds | Verdict::Vacuous | Verdict::DoesNotApply => Verdict::Holds,
+    }
+}
+
 const CLAIM: Claim =
     Claim { id: "a-priori", title: "λ_min(G(0)) and the change of J about θ₀ bound the decay beforehand" };
 
@@ -15,12 +28,11 @@ pub(super) fn a_priori(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
     };
     match *ball {
         Ball::Keeps { radius, rate } => {
-            let Some((ratio, is_broken)) = evidence.decay_ratio(rate, 0.0) else {
+            let Some((ratio, decay)) = evidence.decay_ratio(rate, 0.0) else {
                 return CLAIM.row(Verdict::Unresolved, "the run has no positive time");
             };
             let displacement = evidence.run.observed.identities.displacement;
-            let is_kept = !is_broken && displacement <= radius;
-            let verdict = if is_kept { Verdict::Holds } else { Verdict::Violated };
+            let verdict = in_ball(evidence, radius, decay);
             let meaning = format!(
                 "from θ₀ alone: the flow stays within {radius:.4} of θ₀ and decays at {rate:.4e} or faster; it went {displacement:.4} far, and \
                  its residual reaches {ratio:.6} of that bound"

@@ -5,7 +5,6 @@
 
 use super::evidence::Evidence;
 use super::row::{Claim, ClaimRow, Verdict};
-use crate::ntk::BoundCheck;
 use crate::ntk::bound::RATIO_TOL;
 
 const CONSTANT: Claim =
@@ -20,8 +19,7 @@ pub(super) fn constant(evidence: &Evidence) -> ClaimRow {
         return CONSTANT.row(Verdict::DoesNotApply, reason);
     }
     let lambda0 = evidence.run.observed.lambda0;
-    let mut check = BoundCheck::default();
-    evidence.rows.iter().for_each(|row| check.record(row.t, row.residual_norm, 0.0, 0.0));
+    let check = evidence.run.observed.checked.with_residuals(evidence.rows.iter().map(|row| row.residual_norm));
     let report = check.report(lambda0.as_ref(), 0.0, evidence.plan.rtol);
     let verdict = Verdict::from(report.verdict);
     let mut meaning = report.reason;
@@ -88,10 +86,15 @@ pub(super) fn one_sided(evidence: &Evidence) -> ClaimRow {
     if lowest <= resolution {
         return ONE_SIDED.row(Verdict::Vacuous, "a one-sided matrix is singular as well").measured(f64::NAN, 1.0);
     }
-    let Some((ratio, is_broken)) = evidence.decay_ratio(lowest, 0.0) else {
+    if let Some(why) = evidence.contradiction(|witness| witness.most_sliding.is_some(), "units slide") {
+        return ONE_SIDED.row(Verdict::Unresolved, why);
+    }
+    let Some((ratio, verdict)) = evidence.decay_ratio(lowest, 0.0) else {
         return ONE_SIDED.row(Verdict::Unresolved, "the run has no positive time");
     };
-    let (verdict, meaning) = if is_broken {
+    let (verdict, meaning) = if verdict == Verdict::Unresolved {
+        (verdict, format!("the residual reaches {ratio:.6} of that bound, which the errors of the run explain"))
+    } else if verdict == Verdict::Violated {
         let meaning = format!(
             "the matrices of both sides have λ_min ≥ {lowest:.4e}, yet the residual exceeds that bound {ratio:.3e} times: in a slide neither \
              side's G drives it"

@@ -4,6 +4,7 @@
 //! An infimum cannot be sampled from above: points of the ball can show that the criterion fails, not that it is met. That it is met is only
 //! said where [`super::ball`] bounds α from below.
 
+use super::a_priori::in_ball;
 use super::ball::Ball;
 use super::evidence::{Evidence, distance, evaluate};
 use super::row::{Claim, ClaimRow, Verdict};
@@ -37,14 +38,10 @@ pub(super) fn chatterjee(evidence: &Evidence, ball: Option<&Ball>) -> ClaimRow {
     let start = conditions(evidence);
     if let Some(Ball::Keeps { radius, rate }) = ball {
         let alpha = 2.0 * rate;
-        let Some((ratio, is_broken)) = evidence.decay_ratio(*rate, 0.0) else {
+        let Some((ratio, decay)) = evidence.decay_ratio(*rate, 0.0) else {
             return CLAIM.row(Verdict::Unresolved, "the run has no positive time");
         };
-        let verdict = if is_broken || evidence.run.observed.identities.displacement > *radius {
-            Verdict::Violated
-        } else {
-            Verdict::Holds
-        };
+        let verdict = in_ball(evidence, *radius, decay);
         let loss = evidence.run.observed.loss_initial;
         let meaning = format!(
             "α ≥ {alpha:.4e} in the ball of radius r = {radius:.4}, so that 4L(θ₀)/(r²α) = {:.4}; the loss reaches {:.6} of e^(−αt)L(0) ({start})",

@@ -2,6 +2,7 @@
 
 use super::evidence::Evidence;
 use super::row::{Claim, ClaimRow, Verdict};
+use super::witness::Witness;
 
 const CLAIM: Claim =
     Claim { id: "codimension-2", title: "Thm B.1: the flow never stands on two switching surfaces at once" };
@@ -19,6 +20,16 @@ pub(super) fn codimension(evidence: &Evidence) -> ClaimRow {
     let met = witness.most_met.as_ref();
     let largest = met.map_or(0, |stand| witness.codimension(stand));
     let (n_free, first) = witness.free_meetings;
+    let meets = |witness: &Witness| {
+        witness.free_meetings.0 > 0 || witness.most_met.as_ref().is_some_and(|stand| witness.codimension(stand) > 1)
+    };
+    if let Some(why) = evidence.contradiction(meets, "the flow stands on two surfaces at once") {
+        return CLAIM.row(Verdict::Unresolved, why).measured(largest as f64, 1.0);
+    }
+    if let (Some(t), None, true) = (witness.blurred, first, largest > 1 && witness.most_sliding.is_none()) {
+        let meaning = format!("several units reach boundaries within what t = {t:.6} can tell; {gap}");
+        return CLAIM.row(Verdict::Unresolved, meaning).measured(largest as f64, 1.0);
+    }
     let (verdict, meaning) = match (met, first) {
         (_, Some(t)) => {
             let meaning = format!(

@@ -2,14 +2,23 @@
 //!
 //! All fields are public so that a record can be altered and judged again. Next: the claims, one file each.
 
+use super::row::Verdict;
 use super::witness::Witness;
 use crate::flow::FlowField;
-use crate::observe::{EventRow, Row, Sink};
+use crate::ntk::bound::{RATIO_TOL, kept_to};
+use crate::observe::{EventRow, Level, Row, Sink};
 use crate::ode::{NonFinite, PiecewiseField};
-use crate::scenario::{Plan, Problem, SavePlan, Stop, Track};
-use crate::simulate::{Simulated, Watch, simulate, simulate_beside};
+use crate::scenario::{Atol, Plan, Problem, SavePlan, Stop, Track};
+use crate::simulate::{Simulated, Watch, norm_of, simulate, simulate_beside};
 use crate::vector::norm;
+use std::cell::OnceCell;
 use std::io;
+
+/// Lists of events do not depend on the tolerance up to this rtol.
+const CLOSE: f64 = 1e-7;
+
+/// rtol of runs that confirm looser ones.
+const CLOSER: f64 = 1e-8;
 
 /// A run, and all it told.
 pub struct Evidence<'a> {
@@ -31,6 +40,7 @@ pub struct Evidence<'a> {
     pub saved: Vec<(f64, Vec<f64>)>,
     /// What the record does not have.
     pub witness: Witness,
+    confirmation: OnceCell<Option<Witness>>,
 }
 
 impl<'a> Evidence<'a> {
@@ -50,7 +60,8 @@ impl<'a> Evidence<'a> {
         let closely = Plan { track, ..plan.clone() };
         let run = simulate_beside(problem, &closely, n_threads, Watch { sink: &mut kept, interrupted }, &mut witness);
         let Kept { rows, events, saved, .. } = kept;
-        Self { problem, plan, n_threads, interrupted, run, rows, events, saved, witness }
+        let confirmation = OnceCell::new();
+        Self { problem, plan, n_threads, interrupted, run, rows, events, saved, witness, confirmation }
     }
 
     /// The field of this flow.
@@ -58,14 +69,15 @@ impl<'a> Evidence<'a> {
         FlowField::with_loss(self.problem.network.clone(), &self.problem.data, self.problem.loss)
     }
 
-    /// Another run to `horizon` with θ saved at `times`; its θs and what it showed.
+    /// Another run, as `plan` says, to `horizon` with θ saved at `times`; its θs and what it showed.
     pub(super) fn another(
         &self,
         problem: &Problem,
+        plan: &Plan,
         horizon: f64,
         times: Vec<f64>,
     ) -> (Simulated, Vec<(f64, Vec<f64>)>) {
-        let plan = Plan { until: vec![Stop::Time(horizon)], save: SavePlan::Times(times), ..self.plan.clone() };
+        let plan = Plan { until: vec![Stop::Time(horizon)], save: SavePlan::Times(times), ..plan.clone() };
         let mut kept = Kept { sink: &mut (), rows: Vec::new(), events: Vec::new(), saved: Vec::new() };
         let run = simulate(problem, &plan, self.n_threads, &mut kept, self.interrupted);
         (run, kept.saved)
@@ -90,23 +102,90 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Largest ‖r_t‖ / (e^{−rate·(t − t₀)}‖r_{t₀}‖) over the rows behind t₀, and whether it is more than rounding and tolerances allow. `None`
-    /// without such rows.
-    pub(super) fn decay_ratio(&self, rate: f64, t_start: f64) -> Option<(f64, bool)> {
+    /// Largest ‖r_t‖ / (e^{−rate·(t − t₀)}‖r_{t₀}‖) over the rows behind t₀, and what that says of such a decay. `None` without such rows.
+    pub(super) fn decay_ratio(&self, rate: f64, t_start: f64) -> Option<(f64, Verdict)> {
         let first = self.rows.iter().position(|row| row.t >= t_start)?;
         let start = &self.rows[first];
-        // The residual is known to about this.
-        let slack = 100.0 * self.plan.rtol * self.rows[0].residual_norm;
-        let mut worst: Option<(f64, bool)> = None;
+        let room = kept_to(self.plan.rtol) * self.rows[0].residual_norm;
+        // Times are sums of lengths, each rounded to the last digit.
+        let rounding = rate * f64::EPSILON * self.rows.len() as f64;
+        let mut worst: Option<(f64, Verdict)> = None;
         for row in self.rows[first..].iter().filter(|row| row.t > start.t) {
             let bound = (-rate * (row.t - start.t)).exp() * start.residual_norm;
             let ratio = if row.residual_norm == 0.0 { 0.0 } else { row.residual_norm / bound };
-            let is_broken = row.residual_norm > bound * (1.0 + crate::ntk::bound::RATIO_TOL) + slack;
-            let (largest, broken) = worst.unwrap_or((0.0, false));
-            worst = Some((ratio.max(largest), broken || is_broken));
+            let allowed = || self.run.observed.checked.around(bound * (rounding * row.t).exp());
+            let here = if row.residual_norm <= bound * (1.0 + RATIO_TOL) + room {
+                Verdict::Holds
+            } else if row.residual_norm <= allowed() * (1.0 + RATIO_TOL) + room {
+                Verdict::Unresolved
+            } else {
+                Verdict::Violated
+            };
+            let (largest, verdict) = worst.unwrap_or((0.0, Verdict::Holds));
+            worst = Some((ratio.max(largest), worse(verdict, here)));
         }
         worst
     }
+
+    /// Whether events of this run may be those of its tolerances and not of the flow.
+    pub(super) fn is_loose(&self) -> bool {
+        self.plan.rtol > CLOSE || self.run.observed.accuracy.level() != Level::Good
+    }
+
+    /// Whether steps may be so long that neither quadratures nor estimates of their errors mean anything: at loose tolerances explicit methods
+    /// go to the limit of stability.
+    pub(super) fn is_coarse(&self) -> bool {
+        let size = norm(&self.run.outcome.y);
+        norm_of(self.plan).relative_to(size, self.problem.theta0.len()) > CLOSE
+    }
+
+    /// The plan with tolerances that can be relied on from this start.
+    pub(super) fn closer(&self) -> Plan {
+        Plan { rtol: self.plan.rtol.min(CLOSER), atol: Atol::Auto, ..self.plan.clone() }
+    }
+
+    /// What a closer run over the same time stood on, where this one is loose: `Some(None)` where that did not come to its end. `None` where this
+    /// run needs no second one.
+    pub(super) fn confirmation(&self) -> Option<Option<&Witness>> {
+        if !self.is_loose() {
+            return None;
+        }
+        let seen = self.confirmation.get_or_init(|| {
+            let mut witness = Witness::new(self.field(), self.problem.data.n_targets(), false);
+            let plan = Plan {
+                until: vec![Stop::Time(self.t_end())],
+                track: Track::Off,
+                save: SavePlan::Times(Vec::new()),
+                ..self.closer()
+            };
+            let watch = Watch { sink: &mut (), interrupted: self.interrupted };
+            let run = simulate_beside(self.problem, &plan, self.n_threads, watch, &mut witness);
+            run.outcome.reason.is_completion().then_some(witness)
+        });
+        Some(seen.as_ref())
+    }
+
+    /// Why what a loose run shows cannot be relied on, where a closer one shows something else.
+    pub(super) fn contradiction(&self, shows: impl Fn(&Witness) -> bool, what: &str) -> Option<String> {
+        let rtol = self.plan.rtol;
+        match self.confirmation()? {
+            None => Some(format!("this run is loose, and a closer one, which has to confirm that {what}, did not end")),
+            Some(closer) => (shows(closer) != shows(&self.witness)).then(|| {
+                let (here, there) = if shows(closer) { ("not", "it is") } else { ("so", "it is not") };
+                format!("at rtol {rtol:e} it is {here} that {what}, and in a closer run {there}")
+            }),
+        }
+    }
+}
+
+/// The worse of two verdicts on a decay.
+fn worse(a: Verdict, b: Verdict) -> Verdict {
+    let rank = |verdict| match verdict {
+        Verdict::Violated => 2,
+        Verdict::Unresolved => 1,
+        Verdict::Holds | Verdict::Vacuous | Verdict::DoesNotApply => 0,
+    };
+    if rank(b) > rank(a) { b } else { a }
 }
 
 /// θ̇ and L at θ, pieces read off the values.

@@ -3,6 +3,7 @@
 use super::evidence::{Evidence, distance};
 use super::row::{Claim, ClaimRow, Verdict};
 use crate::net::Activation;
+use crate::simulate::norm_of;
 use crate::vector::norm;
 
 /// Times at which paths are compared.
@@ -11,7 +12,7 @@ const N_TIMES: usize = 33;
 /// The last distance has to be below this part of the first one; above the other part it does not shrink at all.
 const SHRINKS: (f64, f64) = (0.1, 0.5);
 
-/// Distances below this, relatively, and below this many rtol are errors of the runs.
+/// Distances below this, relatively, and below this many errors of one step are errors of the runs.
 const FLOOR: (f64, f64) = (1e-9, 100.0);
 
 /// One member of a family.
@@ -32,6 +33,10 @@ pub(super) struct Distances {
     pub limit_lambda0: Option<(f64, bool)>,
     /// Members that stopped early.
     pub n_stopped: usize,
+    /// What one step may be off by, relative to the limit's θ.
+    pub error: f64,
+    /// Error of λ₀ of the limit and of a member together, at most, relative to λ₀ of the limit; in hundredths.
+    pub lambda0_error: f64,
 }
 
 /// Runs the family and its limit; `None` when interrupted or when the activations do not fit the network.
@@ -41,7 +46,7 @@ pub(super) fn distances(evidence: &Evidence, limit: &Activation, family: &[Membe
     let run = |activation: &Activation| {
         let network = evidence.problem.network.with_activation(activation.clone())?;
         let problem = crate::scenario::Problem { network, ..evidence.problem.clone() };
-        let (run, saved) = evidence.another(&problem, horizon, times.clone());
+        let (run, saved) = evidence.another(&problem, evidence.plan, horizon, times.clone());
         (!(evidence.interrupted)()).then_some((run, saved))
     };
     let (reference, path) = run(limit)?;
@@ -53,6 +58,8 @@ pub(super) fn distances(evidence: &Evidence, limit: &Activation, family: &[Membe
         lambda0: Vec::new(),
         limit_lambda0,
         n_stopped: usize::from(!reference.outcome.reason.is_completion()),
+        error: norm_of(evidence.plan).relative_to(size, evidence.problem.theta0.len()),
+        lambda0_error: 0.0,
     };
     for member in family {
         let (run, saved) = run(&member.activation)?;
@@ -61,7 +68,10 @@ pub(super) fn distances(evidence: &Evidence, limit: &Activation, family: &[Membe
         found.parameters.push(member.parameter);
         found.paths.push(apart / size);
         if let (Some(lambda0), Some((limit, _))) = (run.observed.lambda0, limit_lambda0) {
-            found.lambda0.push((lambda0.value - limit).abs() / limit.abs().max(f64::MIN_POSITIVE));
+            let size = limit.abs().max(f64::MIN_POSITIVE);
+            found.lambda0.push((lambda0.value - limit).abs() / size);
+            let together = lambda0.known_to() + reference.observed.lambda0.map_or(0.0, |l| l.known_to());
+            found.lambda0_error = found.lambda0_error.max(together / size / FLOOR.1);
         }
     }
     Some(found)
@@ -69,11 +79,11 @@ pub(super) fn distances(evidence: &Evidence, limit: &Activation, family: &[Membe
 
 /// The row of one series of distances: it holds when they shrink to a tenth, or to the errors of the runs, and is violated when they do not
 /// shrink to a half.
-pub(super) fn judge(claim: Claim, series: &[f64], parameters: &[f64], what: &str, rtol: f64) -> ClaimRow {
+pub(super) fn judge(claim: Claim, series: &[f64], parameters: &[f64], what: &str, error: f64) -> ClaimRow {
     let (Some(&first), Some(&last)) = (series.first(), series.last()) else {
         return claim.row(Verdict::Unresolved, "λ_min was not tracked");
     };
-    let floor = FLOOR.0.max(FLOOR.1 * rtol);
+    let floor = FLOOR.0.max(FLOOR.1 * error);
     let tolerance = (SHRINKS.0 * first).max(floor);
     let list: Vec<String> = parameters.iter().zip(series).map(|(p, d)| format!("{d:.2e} at {p}")).collect();
     let (verdict, how) = if last <= tolerance {

@@ -25,6 +25,9 @@ pub(super) fn next_piece(evidence: &Evidence) -> ClaimRow {
     let first_at_start = slides_at_start.map(|start| (0.0, start.place)).next();
     let first = first_at_start.or_else(|| of(EventKind::SlideEnter).map(|event| (event.t, event.place)).next());
     let hits = count(n_slid + n_crossed, "boundary hit");
+    if let Some(why) = evidence.contradiction(|witness| witness.most_sliding.is_some(), "units slide") {
+        return CLAIM.row(Verdict::Unresolved, why).measured(share, 0.0);
+    }
     match first {
         None => {
             let meaning = format!("the flow crossed at each of {hits}");

@@ -6,9 +6,11 @@
 use super::evidence::{Evidence, evaluate};
 use super::row::{Claim, ClaimRow, Verdict, count};
 use crate::flow::FlowField;
-use crate::net::Place;
+use crate::net::{Backward, Place};
 use crate::observe::EventRow;
 use crate::ode::{EventKind, PiecewiseField, Side, StopReason};
+use crate::simulate::norm_of;
+use crate::vector::norm;
 use std::collections::HashMap;
 
 const CLAIM: Claim = Claim {
@@ -31,9 +33,10 @@ enum State {
 pub(super) fn pieces(evidence: &Evidence) -> ClaimRow {
     let counts = evidence.run.observed.events;
     let n_saved = evidence.saved.len();
-    let Some((misfits, first)) = replay(evidence) else {
+    let Some(Misfits { n: misfits, first, n_beyond_errors }) = replay(evidence) else {
         return CLAIM.row(Verdict::Unresolved, "the network's values at a saved θ are not finite");
     };
+    let explained = n_beyond_errors == 0;
     let n_restarts = counts.crossing + counts.slide_enter + counts.slide_exit;
     let kinds = format!(
         "{} ({}, {}, {}; {})",
@@ -44,6 +47,10 @@ pub(super) fn pieces(evidence: &Evidence) -> ClaimRow {
         count(counts.graze as usize, "graze")
     );
     let row = match (first, &evidence.run.outcome.reason) {
+        (Some(first), _) if explained => {
+            let meaning = format!("{first}, by no more than the error of the run at that time explains");
+            CLAIM.row(Verdict::Unresolved, meaning)
+        }
         (Some(first), _) => CLAIM.row(Verdict::Violated, format!("the record does not fit together: {first}")),
         (None, StopReason::Chatter { .. } | StopReason::Undecided { .. } | StopReason::MissedEvent { .. }) => {
             let meaning = format!("after {kinds} no continuation was found: {}", evidence.run.outcome.reason);
@@ -58,8 +65,8 @@ pub(super) fn pieces(evidence: &Evidence) -> ClaimRow {
     row.measured(misfits as f64, 0.0).shown_in("events.csv")
 }
 
-/// Number of misfits, and the first one in words; `None` when a value is not finite.
-fn replay(evidence: &Evidence) -> Option<(usize, Option<String>)> {
+/// The misfits; `None` when a value is not finite.
+fn replay(evidence: &Evidence) -> Option<Misfits> {
     let mut field = evidence.field();
     let units = units(&field);
     let index: HashMap<Place, usize> = units.iter().enumerate().map(|(k, (place, _))| (*place, k)).collect();
@@ -78,12 +85,12 @@ fn replay(evidence: &Evidence) -> Option<(usize, Option<String>)> {
     for (t, theta) in &evidence.saved {
         while let Some(event) = next.next_if(|event| event.t <= *t) {
             let Some(&at) = index.get(&event.place) else {
-                misfits.note(|| format!("an event at t = {} names a unit that is not there", event.t));
+                misfits.note(false, || format!("an event at t = {} names a unit that is not there", event.t));
                 continue;
             };
             let (expected, after) = transition(event);
             if states[at] != expected {
-                misfits.note(|| {
+                misfits.note(false, || {
                     format!(
                         "the {} at t = {} starts from another piece than the events before it left",
                         word(event),
@@ -93,10 +100,12 @@ fn replay(evidence: &Evidence) -> Option<(usize, Option<String>)> {
             }
             states[at] = after;
         }
-        evaluate(&mut field, theta).ok()?;
-        judge(evidence, &field, &units, &states, *t, &mut misfits);
+        let (dy, _) = evaluate(&mut field, theta).ok()?;
+        // How far θ goes while t takes its last digit.
+        let further = norm(&dy) * 4.0 * f64::EPSILON * t;
+        judge(evidence, &field, &units, &states, (*t, further), &mut misfits);
     }
-    Some((misfits.n, misfits.first))
+    Some(misfits)
 }
 
 /// All units with their pre-activations.
@@ -139,7 +148,7 @@ fn judge(
     field: &FlowField,
     units: &[(Place, usize)],
     states: &[State],
-    t: f64,
+    (t, further): (f64, f64),
     misfits: &mut Misfits,
 ) {
     let z = &field.forward().1.z;
@@ -159,7 +168,18 @@ fn judge(
         };
         if !fits {
             let Place { layer, unit, sample } = *place;
-            misfits.note(|| {
+            let distance = match *state {
+                State::On(b) => (value - at(b)).abs(),
+                State::In(piece) => {
+                    let below = if piece == 0 { f64::NEG_INFINITY } else { at(piece - 1) - value };
+                    let above = breakpoints.get(usize::from(piece)).map_or(f64::NEG_INFINITY, |b| value - b);
+                    below.max(above)
+                }
+            };
+            let gradient = gradient(field, *k);
+            let error = norm_of(evidence.plan).largest_change(&gradient, field.forward().0);
+            let is_explained = distance <= error + norm(&gradient) * further;
+            misfits.note(is_explained, || {
                 format!(
                     "layer {layer}, unit {unit}, sample {sample} has z = {value:e} at t = {t}, outside the piece that its \
                      events lead to"
@@ -173,11 +193,23 @@ fn judge(
 struct Misfits {
     n: usize,
     first: Option<String>,
+    /// Those that the error of the run does not explain.
+    n_beyond_errors: usize,
+}
+
+/// ∇z of a pre-activation where the field stands.
+fn gradient(field: &FlowField, place: usize) -> Vec<f64> {
+    let (batch, (theta, forward)) = (field.batch(), field.forward());
+    let zeros = vec![0.0; batch.n_outputs()];
+    let mut gradient = vec![0.0; theta.len()];
+    batch.backward(theta, forward, &zeros, &[(place, 1.0)], &mut Backward::default(), &mut gradient);
+    gradient
 }
 
 impl Misfits {
-    fn note(&mut self, text: impl FnOnce() -> String) {
+    fn note(&mut self, is_explained: bool, text: impl FnOnce() -> String) {
         self.n += 1;
+        self.n_beyond_errors += usize::from(!is_explained);
         self.first.get_or_insert_with(text);
     }
 }

@@ -27,14 +27,18 @@ pub(super) fn positive_definite(evidence: &Evidence) -> ClaimRow {
     let Some(lambda0) = evidence.run.observed.lambda0 else {
         return CLAIM.row(Verdict::Unresolved, "λ_min was not tracked");
     };
-    let Lambda0 { value, t, resolution, rank, n_targets, .. } = lambda0;
-    let (verdict, meaning) = if lambda0.is_resolved {
+    let Lambda0 { value, t, rank, n_targets, .. } = lambda0;
+    let known_to = lambda0.known_to();
+    let (verdict, meaning) = if lambda0.is_resolved && value <= known_to {
+        let meaning = format!("least at t = {t:.6}, where the errors of the run move it by up to {known_to:.1e}");
+        (Verdict::Unresolved, meaning)
+    } else if lambda0.is_resolved {
         let side = match lambda0.side {
             SampleSide::Smooth => "",
             SampleSide::Before => " just before an event",
             SampleSide::After => " just after an event",
         };
-        (Verdict::Holds, format!("least at t = {t:.6}{side}, known to {resolution:.1e}; rank {rank} of {n_targets}"))
+        (Verdict::Holds, format!("least at t = {t:.6}{side}, known to {known_to:.1e}; rank {rank} of {n_targets}"))
     } else if let Some(how) = zero(&lambda0) {
         let n_zero = neighbours(evidence, t);
         let all = NEIGHBOURS.0;
@@ -52,7 +56,7 @@ pub(super) fn positive_definite(evidence: &Evidence) -> ClaimRow {
             format!("the spectrum of G runs into rounding without a gap at t = {t:.6} (rank {rank} of {n_targets})");
         (Verdict::Unresolved, meaning)
     };
-    CLAIM.row(verdict, meaning).measured(value, resolution).shown_in("trajectory.csv")
+    CLAIM.row(verdict, meaning).measured(value, known_to).shown_in("trajectory.csv")
 }
 
 /// In which way λ₀ is zero, if it is.
@@ -74,12 +78,13 @@ fn neighbours(evidence: &Evidence, t: f64) -> usize {
     let mut rng = ChaCha8Rng::seed_from_u64(evidence.problem.seed);
     // A stream of its own: data, initial parameters and the audit use others.
     rng.set_stream(u64::MAX - 1);
+    let plan = evidence.closer();
     let is_singular = |_: &usize| {
         let mut problem = evidence.problem.clone();
         let direction: Vec<f64> = problem.theta0.iter().map(|_| StandardNormal.sample(&mut rng)).collect();
         let step = NEIGHBOURS.1 * norm(&problem.theta0) / norm(&direction);
         problem.theta0.iter_mut().zip(&direction).for_each(|(theta, d)| *theta += step * d);
-        let (run, _) = evidence.another(&problem, horizon, Vec::new());
+        let (run, _) = evidence.another(&problem, &plan, horizon, Vec::new());
         run.observed.lambda0.is_some_and(|lambda0| zero(&lambda0).is_some())
     };
     (0..NEIGHBOURS.0).filter(is_singular).count()

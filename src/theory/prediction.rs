@@ -31,11 +31,15 @@ pub(super) fn half(evidence: &Evidence) -> ClaimRow {
             format!("λ₀ of [0, {middle:.4}] is zero to its resolution, which predicts nothing"),
         );
     }
-    let Some((ratio, is_broken)) = evidence.decay_ratio(early, middle) else {
+    let Some((ratio, verdict)) = evidence.decay_ratio(early, middle) else {
         return CLAIM.row(Verdict::Unresolved, "the run has no second half");
     };
     let late = lowest(&mut evidence.rows.iter().filter(|row| row.t >= middle));
-    let (verdict, how) = if is_broken { (Verdict::Violated, "fails") } else { (Verdict::Holds, "is kept") };
+    let how = match verdict {
+        Verdict::Violated => "fails",
+        Verdict::Unresolved => "may be kept, to the errors of the run",
+        Verdict::Holds | Verdict::Vacuous | Verdict::DoesNotApply => "is kept",
+    };
     let meaning = format!(
         "λ₀ = {early:.4e} on [0, {middle:.4}] as a rate for the rest {how}; there λ_min is {late:.4e} or more, and the residual reaches \
          {ratio:.6} of the prediction"

@@ -26,10 +26,15 @@ pub(super) fn relu_limit(evidence: &Evidence) -> Vec<ClaimRow> {
         let reason = format!("{} of the runs stopped early", found.n_stopped);
         return [PATH, LAMBDA].map(|claim| claim.row(Verdict::Unresolved, reason.clone())).to_vec();
     }
-    let rtol = evidence.plan.rtol;
-    let path = judge(PATH, &found.paths, &found.parameters, "the path", rtol);
+    let path = judge(PATH, &found.paths, &found.parameters, "the path", found.error);
     let lambda = match found.limit_lambda0 {
-        Some((value, true)) => judge(LAMBDA, &found.lambda0, &found.parameters, &format!("λ₀ → {value:.4e}"), rtol),
+        Some((value, true)) => judge(
+            LAMBDA,
+            &found.lambda0,
+            &found.parameters,
+            &format!("λ₀ → {value:.4e}"),
+            found.error.max(found.lambda0_error),
+        ),
         Some(_) => {
             LAMBDA.row(Verdict::Vacuous, "λ₀ of the ReLU flow is zero to its resolution: the limit promises nothing")
         }

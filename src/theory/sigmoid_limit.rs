@@ -49,14 +49,19 @@ pub(super) fn sigmoid_limit(evidence: &Evidence) -> Vec<ClaimRow> {
     let Some(family) = family else { return all(Verdict::Unresolved, "the pre-activations are not finite") };
     let error = errors(&family, range);
     let Some(found) = distances(evidence, evidence.problem.network.activation(), &family) else { return vec![error] };
-    let rtol = evidence.plan.rtol;
     if found.n_stopped > 0 {
         let reason = format!("{} of the runs stopped early", found.n_stopped);
         return vec![error, PATH.row(Verdict::Unresolved, reason.clone()), LAMBDA.row(Verdict::Unresolved, reason)];
     }
-    let path = judge(PATH, &found.paths, &found.parameters, "the path", rtol);
+    let path = judge(PATH, &found.paths, &found.parameters, "the path", found.error);
     let lambda = match found.limit_lambda0 {
-        Some((value, true)) => judge(LAMBDA, &found.lambda0, &found.parameters, &format!("λ₀ → {value:.4e}"), rtol),
+        Some((value, true)) => judge(
+            LAMBDA,
+            &found.lambda0,
+            &found.parameters,
+            &format!("λ₀ → {value:.4e}"),
+            found.error.max(found.lambda0_error),
+        ),
         Some(_) => {
             LAMBDA.row(Verdict::Vacuous, "λ₀ of the sigmoid flow is zero to its resolution: the limit promises nothing")
         }

@@ -18,6 +18,9 @@ const LARGEST_GRAM: usize = 64;
 /// Hits closer together than this, relative to t, are simultaneous.
 const SIMULTANEOUS: f64 = 1e-12;
 
+/// Where the resolution of time is above this part of a step, nothing can be said of what happens together.
+const BLURRED: f64 = 1e-6;
+
 /// Singular values of the normals below this times the largest count as zero.
 const RANK_TOL: f64 = 1e-9;
 
@@ -29,13 +32,17 @@ pub struct Witness {
     n_targets: usize,
     tracks: bool,
     dy: Vec<f64>,
-    last_hit: Option<(f64, usize)>,
+    last_hit: Option<usize>,
+    /// Length of the steps since then, and of the longest one of them. Late in a run differences of t are worth nothing.
+    since_hit: (f64, f64),
     /// Where the most switches slid at once.
     pub most_sliding: Option<Stand>,
     /// Where the flow stood on the most surfaces at once, sliding or not.
     pub most_met: Option<Stand>,
     /// Instants at which two or more free switches reached breakpoints, within the resolution of time; and the first.
     pub free_meetings: (usize, Option<f64>),
+    /// The first instant at which that cannot be told, because t is too large next to the steps.
+    pub blurred: Option<f64>,
     /// Smallest time between hits of two different switches.
     pub smallest_gap: Option<f64>,
     /// Smallest λ_min of the one-sided Gram matrices while units slid, where they were looked at.
@@ -65,9 +72,11 @@ impl Witness {
             n_targets,
             tracks,
             last_hit: None,
+            since_hit: (0.0, 0.0),
             most_sliding: None,
             most_met: None,
             free_meetings: (0, None),
+            blurred: None,
             smallest_gap: None,
             one_sided: None,
             n_unseen: 0,
@@ -145,6 +154,8 @@ impl Observer<FlowField> for Witness {
     }
 
     fn step(&mut self, step: &StepView<'_, FlowField>) -> ControlFlow<()> {
+        self.since_hit.0 += step.length;
+        self.since_hit.1 = self.since_hit.1.max(step.length);
         self.look_at_sides(&step.end);
         ControlFlow::Continue(())
     }
@@ -154,17 +165,26 @@ impl Observer<FlowField> for Witness {
         let hits = event.changes.iter().filter(|c| c.kind != EventKind::SlideExit);
         let hits: Vec<usize> = hits.map(|c| c.contact.switch).collect();
         let mut is_meeting = hits.len() > 1;
+        // The same window as where events are located.
+        let window = SIMULTANEOUS * after.t;
+        let is_blurred = window > BLURRED * self.since_hit.1;
         for &switch in &hits {
-            if let Some((t, _)) = self.last_hit.filter(|(_, last)| *last != switch) {
-                let gap = after.t - t;
+            if self.last_hit.is_some_and(|last| last != switch) {
+                let gap = self.since_hit.0;
                 self.smallest_gap = Some(self.smallest_gap.map_or(gap, |g| g.min(gap)));
-                is_meeting |= gap <= SIMULTANEOUS * after.t;
+                is_meeting |= gap <= window;
             }
-            self.last_hit = Some((after.t, switch));
+            self.last_hit = Some(switch);
+            self.since_hit.0 = 0.0;
         }
-        if is_meeting {
+        if is_meeting && is_blurred {
+            self.blurred.get_or_insert(after.t);
+        } else if is_meeting {
             self.free_meetings.0 += 1;
             self.free_meetings.1.get_or_insert(after.t);
+        }
+        if !hits.is_empty() {
+            self.since_hit.1 = 0.0;
         }
     }
 }

@@ -28,6 +28,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let stats = self.stats.with(self.stepper.work());
         let view = StepView {
             t_start: self.t,
+            length: x * h,
             y_start: &self.y,
             end: Point {
                 t: t_end,
@@ -39,6 +40,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             },
             dense: &dense,
             ends_at_event: matches!(cut, Cut::Event(_)),
+            is_of_stride: false,
         };
         let told = self.observer.step(&view);
         self.t = t_end;

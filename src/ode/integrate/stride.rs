@@ -86,7 +86,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if self.stats.steps < self.pace.next_trial || !self.forced.is_empty() || !self.mode.attached().is_empty() {
             return ControlFlow::Continue(false);
         }
-        let longest = (self.options.t_end - self.t).min(self.observer.longest_stride(self.t));
+        let longest = self.options.t_end - self.t;
         let density = self.density();
         let Some(mut h) = self.stride_length(longest, density) else {
             let is_first = self.stats.strides == 0 && self.stats.steps == 0;

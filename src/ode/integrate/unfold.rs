@@ -31,6 +31,8 @@ impl Knot {
 struct Piece {
     start: Knot,
     end: Knot,
+    /// Between the two, without the rounding of their times.
+    length: f64,
 }
 
 impl Piece {
@@ -45,14 +47,14 @@ impl Piece {
 
 impl DenseOutput for Piece {
     fn at(&self, t: f64, y: &mut [f64]) {
-        let Self { start, end } = self;
+        let Self { start, end, .. } = self;
         let [a, b, c, d] = self.weights(t);
         let ends = start.y.iter().zip(&end.y).zip(start.dy.iter().zip(&end.dy));
         y.iter_mut().zip(ends).for_each(|(y, ((y0, y1), (f0, f1)))| *y = a * y0 + b * y1 + c * f0 + d * f1);
     }
 
     fn dissipation(&self, t: f64) -> Option<f64> {
-        let Self { start, end } = self;
+        let Self { start, end, .. } = self;
         let [_, b, c, d] = self.weights(t);
         let rate = |knot: &Knot| dot(&knot.dy, &knot.dy);
         Some(b * (end.dissipated - start.dissipated) + c * rate(start) + d * rate(end))
@@ -87,13 +89,16 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn unfold(&mut self, told: &Told<'_>, stats: Stats) -> Result<ControlFlow<()>, NonFinite> {
         let Told { t_start, h, start: (y, dy, mode), instants, events, .. } = *told;
         let start = Knot { t: t_start, y: y.to_vec(), dy: dy.to_vec(), dissipated: 0.0 };
-        let mut piece = Piece { end: start.clone(), start };
+        let mut piece = Piece { end: start.clone(), start, length: 0.0 };
+        let mut x_before = 0.0;
         let mut mode = mode.clone();
         let mut show = Show { stats, asks_to_stop: false };
         for (instant, event) in instants.iter().zip(events) {
             let cut = self.field.cut_again().expect("the field that the stride was taken with");
             self.pace.strider.state_at(cut, instant, y, h, &mut piece.end.y);
             (piece.end.t, piece.end.dissipated) = (event.t, event.dissipated);
+            piece.length = (instant.x - x_before) * h;
+            x_before = instant.x;
             self.field.eval_held(&piece.end.y, &mode, &instant.before, &mut piece.end.dy)?;
             show.step(self, &piece, &mode, true);
             event.event.changes.iter().for_each(|change| change.apply(&mut mode));
@@ -103,6 +108,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         piece.end.y.copy_from_slice(&self.y);
         (piece.end.t, piece.end.dissipated) = (told.t_end, told.dissipated);
+        piece.length = (1.0 - x_before) * h;
         let at_end = events.get(instants.len());
         self.field.eval(&self.y, told.mode, &mut piece.end.dy)?;
         show.step(self, &piece, told.mode, at_end.is_some());
@@ -130,13 +136,15 @@ impl Show {
         ends_at_event: bool,
     ) {
         self.stats.steps += 1;
-        let Piece { start, end } = piece;
+        let Piece { start, end, length } = piece;
         let view = StepView {
             t_start: start.t,
+            length: *length,
             y_start: &start.y,
             end: end.point(mode, &*run.field, &self.stats),
             dense: piece,
             ends_at_event,
+            is_of_stride: true,
         };
         self.asks_to_stop |= run.observer.step(&view).is_break();
     }

@@ -24,7 +24,7 @@ pub(super) fn panel(loaded: &Loaded, is_log: bool) -> Panel {
                 "λ₀ = {} at t = {}, {at}; known to about {}: {resolved}; {}.",
                 significant(l.value),
                 significant(Some(l.t)),
-                significant(l.resolution),
+                significant(l.known_to.or(l.resolution)),
                 l.rank_of(s.targets)
             ));
             if let Some(tracking) = s.tracking.as_ref().filter(|t| t.skipped > 0 && l.structural_zero.is_none()) {
