@@ -217,7 +217,7 @@ fn stabilised_methods_follow_a_stiff_flow_for_a_fraction_of_the_gradients() {
 fn wide(method: &str) -> Run {
     let text = format!(
         "(seed: 3, data: Ball(samples: 101, inputs: 10, outputs: 10), network: Dense(hidden: [30]),
-          activation: Tanh, flow: (until: [Time(5)], method: {method}, rtol: 1e-4), ntk: (track: false))"
+          activation: Tanh, flow: (until: [Time(5)], method: {method}, rtol: 1e-4, atol: 1e-10), ntk: (track: false))"
     );
     let scenario = scenario(&text);
     let run = simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false);

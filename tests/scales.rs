@@ -19,7 +19,7 @@ fn run(text: &str, overrides: &[&str]) -> Simulated {
 /// Crossings, slide entries and exits.
 fn counts(run: &Simulated) -> [u64; 3] {
     let events = &run.observed.events;
-    [events.crossing, events.slide_enter, events.slide_exit].map(|n| n as u64)
+    [events.crossing, events.slide_enter, events.slide_exit]
 }
 
 fn list(values: impl IntoIterator<Item = f64>) -> String {
