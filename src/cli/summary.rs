@@ -24,6 +24,9 @@ pub(super) fn write(out: &mut impl Write, summary: &Summary, folder: &Path) -> i
     if let Some(accuracy) = &s.accuracy {
         line(out, "accuracy", &format!("{}: {}", accuracy.verdict, accuracy.text()))?;
     }
+    if let Some(rest) = &s.rest {
+        line(out, "rest", &rest.text())?;
+    }
     line(out, "loss", &format!("{} -> {}", number(s.loss_initial), number(s.loss_final)))?;
     if let Some(events) = &s.events {
         line(out, "events", &events_line(events))?;

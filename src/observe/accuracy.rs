@@ -62,7 +62,7 @@ pub struct Grounds<'a> {
     pub layers: &'a [f64],
     /// Largest relative rounding noise of the gradient at an event, where it is known.
     pub noise_at_events: f64,
-    /// Stretches in which the field was regularised.
+    /// Contacts held for one step against their margins.
     pub n_regularised: u64,
     /// Why the run ended; `None` as long as it has not.
     pub reason: Option<&'a StopReason>,
@@ -115,7 +115,8 @@ impl Accuracy {
             note(Level::Doubtful, text, "flow.until so that the run ends before the flow rests");
         }
         if n_regularised > 0 {
-            let text = format!("the field was regularised in {n_regularised} stretches");
+            let text =
+                format!("{n_regularised} contacts were held for a step against their margins, because they chattered");
             note(Level::Doubtful, text, "another seed, or a start moved a little");
         }
         if let Some(StopReason::MissedEvent { .. }) = reason {

@@ -236,7 +236,7 @@ impl<'a> Monitor<'a> {
                 norm: self.norm,
                 layers: &self.layers,
                 noise_at_events: self.noise_at_events,
-                n_regularised: 0,
+                n_regularised: self.stats.regularised,
                 reason: self.reason.as_ref(),
             }),
             loss_final: self.last.0,
@@ -635,6 +635,7 @@ impl Observer<FlowField> for Monitor<'_> {
 
     fn end(&mut self, point: &Point<'_, FlowField>, reason: &StopReason) {
         self.reason = Some(reason.clone());
+        self.stats.regularised = point.stats.regularised;
         if let Some(step) = self.step.as_mut().filter(|s| reason.is_completion() && s.limit != StepLimit::Event) {
             step.limit = StepLimit::End;
         }

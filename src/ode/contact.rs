@@ -16,8 +16,8 @@ use super::resolve::{ContactField, Meeting, RELEASED_RATE_TOL, ResolveError, Wor
 use crate::cholesky::Cholesky;
 use crate::vector::dot;
 
-/// A gradient with less than this part of its square off the span of others is inside it: the root of what rounding leaves of it.
-pub const INSIDE: f64 = 1e-10;
+/// A gradient with less than this part of its square off the span of others is inside it: a thousand times what rounding leaves of it.
+pub const INSIDE: f64 = 1e-12;
 
 /// The flow next to a point, cut open at contacts. Vectors are in the order of the contacts.
 #[derive(Debug, Clone, Default)]

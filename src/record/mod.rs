@@ -28,7 +28,8 @@ pub use run::{Rows, Run, SavedTheta};
 pub use setting::{FunctionCurve, Setting};
 pub use summary::{
     AccuracySummary, AuditSummary, BoundSummary, BranchSummary, CoarseBlock, EstimateSummary, EventSummary,
-    IdentitySummary, LambdaSummary, SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
+    IdentitySummary, LambdaSummary, RestSummary, SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary,
+    WorkSummary,
 };
 pub use sweep::Sweep;
 pub use table::{

@@ -45,6 +45,9 @@ pub struct Summary {
     /// How far the run can be trusted; null in older records, and before the end.
     #[serde(default)]
     pub accuracy: Option<AccuracySummary>,
+    /// From when on the flow was at rest; null where it was not, and in older records.
+    #[serde(default)]
+    pub rest: Option<RestSummary>,
     /// L(θ_0).
     pub loss_initial: Option<f64>,
     /// L at the end.
@@ -412,6 +415,27 @@ impl Summary {
             Some(SCHEMA) => json::parse(&path, &text),
             Some(found) => Err(RecordError::Schema { path, expected: SCHEMA, found }),
         }
+    }
+}
+
+/// A flow at rest: ∇L is nothing but rounding, and stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RestSummary {
+    /// From when on.
+    pub t: f64,
+    /// ‖∇L‖ there.
+    pub gradient_norm: f64,
+    /// Its rounding noise.
+    pub noise: f64,
+}
+
+impl RestSummary {
+    /// In words.
+    pub fn text(&self) -> String {
+        format!(
+            "at rest from t = {} on: ‖∇L‖ = {:.1e}, of which {:.1e} is rounding",
+            self.t, self.gradient_norm, self.noise
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use super::npy::NpyRows;
 use super::run::Rows;
 use super::summary::{
     AccuracySummary, BoundSummary, BranchSummary, EstimateSummary, EventSummary, IdentitySummary, LambdaSummary,
-    SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
+    RestSummary, SCHEMA, StartSummary, Status, Summary, Tolerances, TrackingSummary, WorkSummary,
 };
 use super::table::{
     ConservedRecord, Direction, EventRecord, EventWord, LimitSide, LimitWord, SpectrumRecord, StepRecord,
@@ -17,7 +17,7 @@ use crate::observe::{
     Accuracy, BranchRow, ConservedRow, EventCounts, EventRow, IdentityReport, Path as ThetaPath, Row, RowSide, Sink,
     StartRow, StepLimit, StepRow,
 };
-use crate::ode::{BranchKind, EventKind, Side, Stats, StopReason};
+use crate::ode::{BranchKind, EventKind, Rest, Side, Stats, StopReason};
 use crate::scenario::{Scenario, Sizes};
 use crate::simulate::Simulated;
 use csv::WriterBuilder;
@@ -147,6 +147,7 @@ impl RunWriter {
             stop_message: Some(message),
             t_end: finite(run.outcome.t),
             accuracy: Some(accuracy_summary(&observed.accuracy)),
+            rest: run.outcome.rest.map(|Rest { t, field, noise }| RestSummary { t, gradient_norm: field, noise }),
             loss_initial: finite(observed.loss_initial),
             loss_final: finite(observed.loss_final),
             residual_initial: finite(observed.residual_initial),
@@ -359,6 +360,7 @@ fn running(scenario: &Scenario) -> Summary {
         loss: problem.loss.name().to_owned(),
         tolerances: Tolerances::of(problem, plan),
         accuracy: None,
+        rest: None,
         loss_initial: None,
         loss_final: None,
         residual_initial: None,

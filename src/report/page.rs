@@ -134,7 +134,8 @@ fn lead(s: &Summary) -> String {
             format!("It STOPPED EARLY at t = {}: {}.", significant(t), s.stop_message.as_deref().unwrap_or(""))
         }
     };
-    format!("The exact gradient flow of a network, kink by kink. {end}")
+    let rest = s.rest.map_or_else(String::new, |rest| format!(" It is {}.", rest.text()));
+    format!("The exact gradient flow of a network, kink by kink. {end}{rest}")
 }
 
 /// A fact with its exact value at hand.

@@ -152,16 +152,23 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
     }
 
-    /// Gives up a step that has passed something it did not show; the next attempt is half as long.
+    /// Gives up a step that has passed something it did not show; the next attempt is half as long, or an attached contact is no longer taken for one.
     pub(super) fn halve(&mut self, h: f64, missed: Missed) -> ControlFlow<StopReason> {
         self.n_missed += 1;
         if self.n_missed > MOST_HALVINGS || self.options.fixed_step.is_some() {
             return ControlFlow::Break(StopReason::MissedEvent { contact: missed.contact, distance: missed.distance });
         }
         self.stats.rejected += 1;
-        self.controller = StepController::new(0.5 * h, self.stepper.error_exponent());
         self.stepper.reset();
-        self.evaluate_here()
+        if self.mode.attached().contains(&missed.contact) {
+            // It depends on the slides no more.
+            self.mode.attach(self.mode.attached().iter().copied().filter(|c| *c != missed.contact).collect());
+        } else {
+            self.controller = StepController::new(0.5 * h, self.stepper.error_exponent());
+        }
+        self.evaluate_here()?;
+        self.field.margins(&mut self.start.margins);
+        ControlFlow::Continue(())
     }
 
     /// Takes the step just accepted once more with the shorter length `h`, which needs no judgement; returns the length taken.

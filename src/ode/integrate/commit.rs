@@ -90,9 +90,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
         }
         hits.retain(|c| !forced.contains(c));
+        let exits = found.exits.into_iter().filter(|exit| !forced.contains(&exit.contact)).collect();
         let is_expected = |c: &Contact| self.field.is_pushed_back(*c, before.rates[c.switch]);
         let expected = hits.iter().copied().filter(is_expected).collect();
-        let meeting = Meeting { hits, expected, resting: self.fresh.clone(), exits: found.exits, forced };
+        let meeting = Meeting { hits, expected, resting: self.fresh.clone(), exits, forced };
         for lost in self.decide(&meeting, &before.rates)? {
             let branch = BranchPoint { t: self.t, contact: lost, kind: BranchKind::LostAttraction, margin: 0.0 };
             self.observer.branch_point(&branch);
@@ -145,7 +146,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 return ControlFlow::Break(StopReason::Chatter { contact });
             }
             let (attraction, _) = self.field.attraction(contact);
-            if is_hit && entry.zero_length >= force_at && attraction > 0.0 {
+            let is_held_back = is_hit && attraction > 0.0 && entry.zero_length >= force_at;
+            if is_held_back || entry.zero_length >= 2 * force_at {
                 forced.push(contact);
             }
         }

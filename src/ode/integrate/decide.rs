@@ -63,7 +63,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// All contacts at once, from their local model. `was_tried` says that one after the other has failed.
     fn decide_jointly(&mut self, meeting: &Meeting, rates: &[f64], was_tried: bool) -> ControlFlow<StopReason> {
         let mut contacts = self.mode.contacts_with(&meeting.hits);
-        contacts.extend(self.mode.attached().iter().chain(&meeting.resting));
+        contacts.extend(self.mode.attached().iter().chain(&meeting.resting).chain(&meeting.forced));
         contacts.sort_unstable();
         contacts.dedup();
         let undecided = StopReason::Undecided { n_contacts: contacts.len() };
@@ -86,7 +86,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let arrival = Arrival { sides: &sides, rates: &come, exits: &exits, hits: &hits };
         let settled = model.map(|mut model| settle(&mut model, arrival, &mut Workspace::default()));
         match settled {
-            Some(Ok(settled)) => self.adopt_settled(&contacts, &settled),
+            Some(Ok(settled)) => {
+                self.adopt_settled(&contacts, &settled);
+                meeting.forced.iter().for_each(|&contact| self.mode.hold(contact));
+            }
             Some(Err(ResolveError::NonFinite(error))) => {
                 return ControlFlow::Break(StopReason::NonFinite { what: error.what });
             }
@@ -147,7 +150,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if open.is_empty() || speed == 0.0 {
             return ControlFlow::Continue(());
         }
-        let step = AHEAD * norm(&self.y) / speed;
+        // No further than the residuals stay what they are, nearly.
+        let decay = self.field.decay_rate(&self.mode).filter(|decay| *decay > 0.0);
+        let step = AHEAD * (norm(&self.y) / speed).min(decay.map_or(f64::INFINITY, |decay| 1.0 / decay));
         let mut ahead: Vec<f64> = self.y.iter().zip(&self.work.dy).map(|(y, d)| y + step * d).collect();
         let mut mode: Mode = self.mode.clone();
         let all = mode.contacts_with(&open);

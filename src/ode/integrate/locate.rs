@@ -179,16 +179,24 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// A free switch that is beyond a boundary of its piece at the cut, by more than rounding, and not about to be decided there.
     fn missed(&mut self, h: f64, found: Option<&Found>) -> Option<Missed> {
+        let Self { field, mode, start, end, scratch, work, .. } = self;
+        let moves = |switch: usize| start.rates[switch].abs().max(end.rates[switch].abs()) * h;
+        for contact in mode.attached() {
+            let at = field.breakpoints(contact.switch)[usize::from(contact.breakpoint)];
+            let scale = (field.scale(contact.switch) + at.abs()).max(moves(contact.switch));
+            let distance = (field.values()[contact.switch] - at).abs();
+            if distance > WRONG_SIDE * scale {
+                return Some(Missed { contact: *contact, distance: -distance / scale });
+            }
+        }
         // What crosses within a step is seen from its ends; inside it only what was looked at is.
         let found = found?;
-        let Self { field, mode, start, end, scratch, work, .. } = self;
         let mut missed = None;
         let mut values = std::mem::take(&mut work.values);
         values.clear();
         values.extend_from_slice(field.values());
         visit_beyond(&**field, mode, &values, scratch, |b, distance| {
-            let j = b.contact.switch;
-            let scale = (field.scale(j) + b.at.abs()).max(start.rates[j].abs().max(end.rates[j].abs()) * h);
+            let scale = (field.scale(b.contact.switch) + b.at.abs()).max(moves(b.contact.switch));
             if distance < -WRONG_SIDE * scale
                 && !found.hits.contains(&b.contact)
                 && !mode.attached().contains(&b.contact)
