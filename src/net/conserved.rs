@@ -26,6 +26,14 @@ impl Law {
         self.terms.iter().map(|&(i, c)| c.abs() * theta[i] * theta[i]).sum()
     }
 
+    /// The value at θ, and the size of its terms.
+    pub fn value_and_size(&self, theta: &[f64]) -> (f64, f64) {
+        self.terms.iter().fold((0.0, 0.0), |(value, size), &(i, c)| {
+            let square = theta[i] * theta[i];
+            (value + c * square, size + c.abs() * square)
+        })
+    }
+
     /// The value at θ.
     pub fn value(&self, theta: &[f64]) -> f64 {
         self.terms.iter().map(|&(i, c)| c * theta[i] * theta[i]).sum()

@@ -7,7 +7,7 @@
 use super::rows::ConservedRow;
 use crate::net::{Conserved, Network, NoLaw, no_law};
 use crate::ode::WrmsNorm;
-use crate::vector::{distance_squared, norm};
+use crate::vector::{distance_squared, max_abs, norm};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
 pub const DISPLACEMENT_TOL: f64 = 1e-6;
@@ -25,8 +25,9 @@ pub struct Identities {
     norm: WrmsNorm,
     /// L at the end of the last step, and θ̇ there, or behind the event that followed.
     before: (f64, Vec<f64>),
-    /// θ at the end of the last step.
+    /// θ at the end of the last step, and the last ‖θ̇‖.
     theta_before: Vec<f64>,
+    speed_before: f64,
     dissipated: f64,
     report: IdentityReport,
 }
@@ -112,6 +113,7 @@ impl Identities {
             loss_initial: loss,
             before: (loss, Vec::new()),
             theta_before: theta.to_vec(),
+            speed_before: 0.0,
             conserved,
             values,
             terms,
@@ -132,37 +134,32 @@ impl Identities {
     pub fn turn(&mut self, dy: &[f64]) {
         self.before.1.clear();
         self.before.1.extend_from_slice(dy);
+        self.speed_before = norm(dy);
     }
 
     /// Notes what the tolerances allow a step of this length that ends at `theta`, where loss and θ̇ are as given; before its
     /// [`check`](Self::check).
     pub fn allow(&mut self, length: f64, theta: &[f64], loss: f64, dy: &[f64]) {
-        let by_rtol = WrmsNorm { atol: 0.0, ..self.norm };
         let (loss_before, dy_before) = &self.before;
-        let steepest = norm(dy).max(norm(dy_before));
+        let speed = norm(dy);
+        let steepest = speed.max(self.speed_before);
         let rounding = ROUNDING * loss_before.max(loss);
         // In units of the time in which the gradient changes along the way; to the fourth that is what a quadrature of order four is off by.
         let moved = distance_squared(theta, &self.theta_before).sqrt();
         let turned = if moved > 0.0 { length * distance_squared(dy, dy_before).sqrt() / moved } else { 0.0 };
         let quadrature = turned.powi(4) * length * steepest * steepest;
+        let largest = max_abs(theta);
+        let error = self.norm.largest_error_of(theta.len(), largest);
+        let by_rtol = WrmsNorm { atol: 0.0, ..self.norm }.largest_error_of(theta.len(), largest);
         let allowed = &mut self.report.allowed;
         if self.loss_initial > 0.0 {
-            let change = |norm: &WrmsNorm| (steepest * norm.largest_error(theta) + rounding) / self.loss_initial;
-            allowed.energy_by_rtol += change(&by_rtol);
-            allowed.energy += change(&self.norm) + quadrature / self.loss_initial;
+            allowed.energy_by_rtol += (steepest * by_rtol + rounding) / self.loss_initial;
+            allowed.energy += (steepest * error + rounding + quadrature) / self.loss_initial;
         }
+        allowed.path += error;
         self.before.0 = loss;
-        self.theta_before.clear();
-        self.theta_before.extend_from_slice(theta);
+        self.theta_before.copy_from_slice(theta);
         self.turn(dy);
-        let allowed = &mut self.report.allowed;
-        allowed.path += self.norm.largest_error(theta);
-        let root = (theta.len() as f64).sqrt();
-        for (law, (size, change)) in self.conserved.laws().iter().zip(&mut self.terms) {
-            *size = law.size(theta).max(*size);
-            // Twice the length of its weights times that of their error.
-            *change += (2.0 * root * self.norm.rtol + ROUNDING) * *size;
-        }
     }
 
     /// Checks at the end of a step over which ∫‖∇L‖² grew by `dissipated`.
@@ -175,13 +172,18 @@ impl Identities {
             energy_defect = (decrease - self.dissipated).abs() / self.loss_initial;
             report.energy_defect = report.energy_defect.max(energy_defect);
         }
-        let Self { conserved, values, terms, .. } = self;
+        let Self { conserved, values, terms, norm, .. } = self;
+        // Twice the length of the weights of a law times that of their error, relative to the size of its terms.
+        let per_step = 2.0 * (theta.len() as f64).sqrt() * norm.rtol + ROUNDING;
         let (of_terms, excess) = (&mut report.drift_of_terms, &mut report.drift_excess);
         let conservation_drift = report.conservation_drift.as_mut().map(|drift| {
             let mut largest = 0.0_f64;
             let laws = conserved.laws().iter().zip(conserved.initial());
             for (((law, initial), (last, largest_change)), (size, allowed)) in laws.zip(values).zip(terms) {
-                *last = law.value(theta);
+                let (value, terms) = law.value_and_size(theta);
+                *last = value;
+                *size = terms.max(*size);
+                *allowed += per_step * *size;
                 let change = (*last - initial).abs();
                 *largest_change = largest_change.max(change);
                 largest = largest.max(change);

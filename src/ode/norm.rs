@@ -28,7 +28,12 @@ impl WrmsNorm {
     /// The largest error, as a Euclidean length, that a step at `y` is accepted with: a weighted mean square of at most 1 leaves √P times
     /// the largest weight.
     pub fn largest_error(&self, y: &[f64]) -> f64 {
-        (y.len() as f64).sqrt() * (self.atol + self.rtol * max_abs(y))
+        self.largest_error_of(y.len(), max_abs(y))
+    }
+
+    /// The same for a state of `dim` components up to `largest`.
+    pub fn largest_error_of(&self, dim: usize, largest: f64) -> f64 {
+        (dim as f64).sqrt() * (self.atol + self.rtol * largest)
     }
 
     /// The largest change of a quantity with this gradient at `y` that an error makes with which a step is accepted.
