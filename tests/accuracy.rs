@@ -9,7 +9,7 @@ use gradflow::ode::{
     Contact, DenseOutput, Observer, Outcome, PiecewiseField, Point, Stats, StepView, StopReason, WrmsNorm, integrate,
 };
 use gradflow::scenario::{Folder, Method, Plan, Scenario, Source, Track};
-use gradflow::simulate::{Simulated, audit, simulate, stepper};
+use gradflow::simulate::{Simulated, audit, field_of, simulate, stepper};
 use gradflow::theory::Witness;
 use serde_json::Value;
 use std::fs;
@@ -122,7 +122,7 @@ fn every_ground_is_heard() {
     judge(&|r, _| (r.displacement_bound_ok, r.displacement_excess) = (false, 1e-7), Level::Good, "");
     judge(&|_, g| g.layers = &[0.5, 1e-7], Level::Doubtful, "flow.atol=1e-15");
     judge(&|_, g| g.noise_at_events = 1e-3, Level::Doubtful, "rounding");
-    judge(&|_, g| g.n_regularised = 2, Level::Doubtful, "regularised in 2");
+    judge(&|_, g| g.n_regularised = 2, Level::Doubtful, "regularised: 2 times");
     let missed = StopReason::MissedEvent { contact: Contact { switch: 0, breakpoint: 0 }, distance: -1e-3 };
     let report = identities();
     let norm = WrmsNorm { rtol: 1e-8, atol: 1e-10 };
@@ -192,7 +192,7 @@ impl Observer<FlowField> for Curious {
 
 fn alone(scenario: &Scenario, observer: &mut dyn Observer<FlowField>) -> Outcome {
     let plan = &scenario.plan;
-    let norm = WrmsNorm { rtol: plan.rtol, atol: plan.atol };
+    let norm = WrmsNorm { rtol: plan.rtol, atol: plan.atol.number() };
     let options = gradflow::ode::Options {
         t_end: plan.horizon().expect("a horizon"),
         norm,
@@ -201,8 +201,7 @@ fn alone(scenario: &Scenario, observer: &mut dyn Observer<FlowField>) -> Outcome
         retake: false,
         strides: plan.method == Method::Auto,
     };
-    let mut field =
-        FlowField::with_loss(scenario.problem.network.clone(), &scenario.problem.data, scenario.problem.loss);
+    let mut field = field_of(&scenario.problem, plan);
     let mut stepper = stepper(plan.method, norm, &mut field);
     integrate(&mut field, &mut *stepper, &scenario.problem.theta0, &options, &mut [], observer)
 }
@@ -228,7 +227,7 @@ fn observers_cannot_alter_a_run() {
         assert_same(&alone(&scenario, &mut Curious), &reference, &format!("{name}, asking for everything"));
         let n_targets = scenario.problem.data.n_targets();
         assert_same(&alone(&scenario, &mut Witness::new(field(), n_targets, false)), &reference, "witness");
-        let norm = WrmsNorm { rtol: scenario.plan.rtol, atol: scenario.plan.atol };
+        let norm = WrmsNorm { rtol: scenario.plan.rtol, atol: scenario.plan.atol.number() };
         let times: Vec<f64> = (0..200).map(|k| t_end * f64::from(k) / 200.0).collect();
         let mut audit = Audit::new(&field(), norm, times.clone());
         assert_same(&alone(&scenario, &mut audit), &reference, &format!("{name}, audited"));

@@ -409,6 +409,9 @@ fn local_mode(mode: &Mode, contacts: &[Contact]) -> Mode {
     let mut local = Mode::new(pieces);
     let sliding = (0..contacts.len()).filter(|&e| mode.side(contacts[e]).is_none());
     sliding.for_each(|switch| local.hold(Contact { switch, breakpoint: 0 }));
+    let place = |contact: &Contact| contacts.binary_search(contact).ok();
+    let attached = mode.attached().iter().filter_map(place).map(|switch| Contact { switch, breakpoint: 0 });
+    local.attach(attached.collect());
     local
 }
 

@@ -52,6 +52,8 @@ impl NoiseMeter {
         batch.tangent(theta, forward, theta, dz, df, scratch);
         loss.seed_terms(data, batch.network().n_outputs_per_part(), &at.forward.f, df, seed);
         injected.clear();
+        // All switches may come to slide; it is asked for in steps that allocate nothing else.
+        injected.reserve(batch.n_switches());
         injected.extend(delta.iter().map(|&(switch, delta)| (switch, delta.abs())));
         gradient.resize(theta.len(), 0.0);
         batch.backward(theta, forward, seed, injected, backward, gradient);

@@ -115,8 +115,9 @@ impl Accuracy {
             note(Level::Doubtful, text, "flow.until so that the run ends before the flow rests");
         }
         if n_regularised > 0 {
-            let text =
-                format!("{n_regularised} contacts were held for a step against their margins, because they chattered");
+            let text = format!(
+                "regularised: {n_regularised} times a contact that chattered was held for a step against its margins"
+            );
             note(Level::Doubtful, text, "another seed, or a start moved a little");
         }
         if let Some(StopReason::MissedEvent { .. }) = reason {

@@ -290,8 +290,10 @@ impl LocalModel {
     /// contact has its side. They hold for what slides as a whole.
     pub fn joint_margins(&self, mode: &Mode, own: &[SlideMargin]) -> Vec<SlideMargin> {
         let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
-        let attached: Vec<usize> = (0..self.len()).filter(|&e| !mode.slides(e)).collect();
-        let ways = self.ways_out(&held, &attached, &vec![None; self.len()]);
+        let attached: Vec<usize> = mode.attached().iter().map(|contact| contact.switch).collect();
+        let passing: Vec<Option<Side>> =
+            (0..self.len()).map(|e| mode.side(place(e)).filter(|_| !attached.contains(&e))).collect();
+        let ways = self.ways_out(&held, &attached, &passing);
         let mut joint = own.to_vec();
         for (at, margin) in joint.iter_mut().enumerate() {
             let (below, above) = (&ways[2 * at], &ways[2 * at + 1]);
@@ -731,6 +733,7 @@ mod tests {
             let mut mode = Mode::new(settled.sides.iter().map(|s| u16::from(*s == Some(Side::Above))).collect());
             let held: Vec<usize> = (0..model.len()).filter(|&e| settled.sides[e].is_none()).collect();
             held.iter().for_each(|&e| mode.hold(place(e)));
+            mode.attach(settled.attached.iter().map(|&e| place(e)).collect());
             for (e, side) in settled.sides.iter().enumerate() {
                 let Some(side) = side else { continue };
                 let outward = side.sign() * rates[e];

@@ -4,8 +4,9 @@
 //! that every switch has a noise of its own: that of a sample whose residual has vanished may be all there is, while another one is
 //! still far from rest.
 
-/// Values below this many times their noise are zero.
-pub const TRUSTED: f64 = 4.0;
+/// Values below this many times their noise are zero: a step of length h carries the noise of the field into the state and makes hλ times as much of it in
+/// the next evaluation, and explicit methods go up to hλ = 5.5.
+pub const TRUSTED: f64 = 8.0;
 
 /// Noise of everything that decisions rest on, in the units of each.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -18,7 +18,7 @@ const AHEAD: f64 = 1e-5;
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Decides a meeting at the present point, the surfaces of which it is on; contacts have come with `rates`. Returns those that lost their attraction.
     pub(super) fn decide(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
-        let before = self.mode.clone();
+        self.undecided.clone_from(&self.mode);
         let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly();
         let mut repelled = Vec::new();
         let mut generic = Err(ResolveError::Undecided);
@@ -31,7 +31,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 return ControlFlow::Break(StopReason::NonFinite { what: error.what });
             }
             Err(ResolveError::Undecided) => {
-                self.mode.clone_from(&before);
+                self.mode.clone_from(&self.undecided);
                 self.decide_jointly(meeting, rates, is_generic)?;
             }
         }

@@ -133,6 +133,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     y: Vec<f64>,
     dy: Vec<f64>,
     mode: Mode,
+    /// The mode before the meeting decided last.
+    undecided: Mode,
     start: End,
     end: End,
     /// Contacts on their breakpoint right now, just placed on a side.
@@ -214,7 +216,8 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     ) -> Self {
         let (dim, n_switches) = (field.dim(), field.n_switches());
         let end = End { values: vec![0.0; n_switches], rates: vec![0.0; n_switches], margins: Vec::new() };
-        let work = Workspace { dy: vec![0.0; dim], rates: vec![0.0; n_switches], ..Workspace::default() };
+        let values = Vec::with_capacity(n_switches);
+        let work = Workspace { dy: vec![0.0; dim], rates: vec![0.0; n_switches], values, ..Workspace::default() };
         let controller = StepController::new(0.0, stepper.error_exponent());
         Self {
             controller,
@@ -222,6 +225,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             y: y.to_vec(),
             dy: vec![0.0; dim],
             mode: Mode::default(),
+            undecided: Mode::default(),
             start: end.clone(),
             end,
             fresh: Vec::new(),
