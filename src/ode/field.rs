@@ -8,7 +8,7 @@
 use super::contact::LocalModel;
 use super::cut::CutField;
 use super::mode::{Contact, Mode, Side};
-use super::noise::Noise;
+use super::noise::{Noise, TRUSTED};
 use thiserror::Error;
 
 /// A non-finite number met while evaluating the field.
@@ -63,9 +63,10 @@ impl SlideMargin {
         (self.below.abs() + self.above.abs()) * self.square
     }
 
-    /// Whether one side does not push back, up to rounding.
+    /// Whether one side does not push back at all: what is zero by structure is no more than its rounding, without the room that is left for
+    /// judging an end. In between a slide lasts, and is not let go only to be taken up again.
     pub fn is_slack(&self) -> bool {
-        self.least() <= self.resolution
+        self.least() <= self.resolution / TRUSTED
     }
 
     /// The side that a slide which ends is left to. Where both sides push away the attraction has vanished and changed its sign; the
