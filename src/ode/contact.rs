@@ -272,15 +272,14 @@ impl LocalModel {
         for (&e, w) in held.iter().zip(&weights) {
             add(-self.rates[e] * w, self.measured.rates[e] * w);
         }
-        for e in 0..c {
+        let step = largest_step(self, held, values);
+        for (e, zeta) in zeta.iter_mut().enumerate() {
             // What rounding leaves of a zero is not passed on.
-            let is_moving =
-                is_held(e) || zeta[e].abs() > INSIDE.sqrt() * self.square(e).sqrt() * largest_step(self, held, values);
-            if is_moving {
-                let a = passed(zeta[e], e);
+            if is_held(e) || zeta.abs() > INSIDE.sqrt() * self.square(e).sqrt() * step {
+                let a = passed(*zeta, e);
                 add(self.mu[e] * a, self.measured.sensitivities[e] * a);
             } else {
-                zeta[e] = 0.0;
+                *zeta = 0.0;
             }
         }
         WayOut { zeta, slope, size, resolution: (TRUSTED * noise).max(LOCATED * size) }
