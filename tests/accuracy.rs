@@ -3,27 +3,18 @@
 mod common;
 
 use common::program::gradflow;
+use common::{from_text, load};
 use gradflow::flow::FlowField;
 use gradflow::observe::{Accuracy, Allowed, Audit, Grounds, IdentityReport, Level, Monitor};
 use gradflow::ode::{
     Contact, DenseOutput, Observer, Outcome, PiecewiseField, Point, Stats, StepView, StopReason, WrmsNorm, integrate,
 };
-use gradflow::scenario::{Folder, Method, Plan, Scenario, Source, Track};
+use gradflow::scenario::{Method, Plan, Scenario, Track};
 use gradflow::simulate::{Simulated, audit, field_of, simulate, stepper};
 use gradflow::theory::Witness;
 use serde_json::Value;
 use std::fs;
 use std::ops::ControlFlow;
-
-fn load(name: &str, overrides: &[&str]) -> Scenario {
-    let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
-    Scenario::load(name, &overrides).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn from_text(text: &str) -> Scenario {
-    let folder = Folder::Disk(std::path::PathBuf::new());
-    Scenario::from_source(Source::new("test", text.to_owned()), &folder, &[]).unwrap_or_else(|error| panic!("{error}"))
-}
 
 fn run(scenario: &Scenario) -> Simulated {
     simulate(&scenario.problem, &scenario.plan, 1, &mut (), &|| false)

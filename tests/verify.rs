@@ -5,11 +5,12 @@ mod common;
 
 use common::naive;
 use common::program::gradflow;
+use common::{from_text, load};
 use gradflow::flow::FlowField;
 use gradflow::net::{Activation, Network, Smooth};
 use gradflow::ode::tableau::DOP853;
 use gradflow::ode::{Contact, ExplicitRk, Mode, NonFinite, Options, PiecewiseField, SlideMargin, WrmsNorm, integrate};
-use gradflow::scenario::{Folder, Scenario, Source, embedded};
+use gradflow::scenario::{Scenario, embedded};
 use gradflow::theory::{ClaimRow, Evidence, Limits, Verdict, approximant, verify};
 use serde_json::Value;
 use std::fs;
@@ -113,16 +114,6 @@ fn letter(verdict: Verdict) -> char {
         Verdict::Unresolved => '?',
         Verdict::DoesNotApply => '-',
     }
-}
-
-fn load(name: &str, overrides: &[&str]) -> Scenario {
-    let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
-    Scenario::load(name, &overrides).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn from_text(text: &str) -> Scenario {
-    let folder = Folder::Disk(std::path::PathBuf::new());
-    Scenario::from_source(Source::new("test", text.to_owned()), &folder, &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn gather(scenario: &Scenario) -> Evidence<'_> {

@@ -17,7 +17,7 @@ use crate::data::{Data, MergedData};
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Bends, Forward, Held, Network, Place, SecondOrder};
 use crate::ode::contact::LocalModel;
-use crate::ode::field::LOCATED;
+use crate::ode::field::OTHERS;
 use crate::ode::{
     Contact, CutField, Linearisation, Mode, Noise, NonFinite, PiecewiseField, Side, SlideMargin, Snapshot,
 };
@@ -26,9 +26,6 @@ use std::sync::Arc;
 
 /// Power iterations on the first call for a decay rate, and on later (warm) ones.
 const POWER_ITERATIONS: (usize, usize) = (20, 1);
-
-/// Size of rounding noise in μ relative to the largest μ of the layer, for deciding when a margin is zero.
-const MU_NOISE: f64 = 1e-3;
 
 /// A rate of which less than this part is left behind a kink has come to nothing: a dead unit has no rate at all.
 const NOTHING_LEFT: f64 = 1e-9;
@@ -551,15 +548,10 @@ impl PiecewiseField for FlowField {
             let layer = self.batch.layer_of(first);
             let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
             let mu = self.mu(contact.switch);
-            let largest_slope = low.abs().max(high.abs());
-            let own = delta.abs() + largest_slope * mu.abs();
-            let scale = own + largest_slope * MU_NOISE * self.largest_mu(layer);
-            // δ is a rate over the square of a gradient.
-            let square = self.slide.square(e);
-            let noise =
-                self.noise.rate(contact.switch) / square + largest_slope * self.noise.sensitivity(contact.switch);
-            let resolution = if noise.is_finite() { noise.max(LOCATED * own) } else { LOCATED * own };
-            out.push(SlideMargin { below: delta - low * mu, above: high * mu - delta, scale, resolution, square });
+            let noise = (self.noise.rate(contact.switch), self.noise.sensitivity(contact.switch));
+            let own = SlideMargin::of(delta, mu, (low, high), self.slide.square(e), noise);
+            let scale = own.scale + low.abs().max(high.abs()) * OTHERS * self.largest_mu(layer);
+            out.push(SlideMargin { scale, ..own });
         }
     }
 
@@ -567,7 +559,7 @@ impl PiecewiseField for FlowField {
         let layer = self.layer_of(contact.switch);
         let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
         let mu = self.mu(contact.switch);
-        ((high - low) * mu, (high - low).abs() * MU_NOISE * self.largest_mu(layer))
+        ((high - low) * mu, (high - low).abs() * OTHERS * self.largest_mu(layer))
     }
 
     fn measure_noise(&mut self) {

@@ -3,13 +3,13 @@
 //! Cut open at all contacts, the flow close to a point is that of a few numbers: with V_e = ∇z_e and g₀ the gradient without contacts,
 //! Γ = VVᵀ, M_ef = ∂z_e/∂a_f and μ⁰ = ∂L/∂a, a piecewise linear loss ℓ decides everything to first order ([`LocalModel`]). Where all kinks stand
 //! on one point, it is the order in which they are met that decides, and rounding would choose it. Here each kink is moved by a small
-//! amount of its own that never changes, so that coinciding kinks lie side by side and are met one after the other ([`settle`]): what
-//! becomes of the flow far from all of them is a continuation, the one that descent with small steps takes from a start close by. In
-//! between at most as many slide at a time as there are independent surfaces, so that multipliers stay unique.
+//! amount of its own that never changes, so that coinciding kinks lie side by side and are met one after the other ([`settle`]), from
+//! just past all of them, where a step of descent lands. Kinks side by side may hold up what coinciding ones let pass: ways out are looked at as if they
+//! still coincided. At most as many slide at a time as there are independent surfaces, so that multipliers stay unique; others are attached.
 
 use super::cut::Link;
 use super::event::Exit;
-use super::field::{LOCATED, NonFinite, SlideMargin};
+use super::field::{LOCATED, NonFinite, OTHERS, SlideMargin};
 use super::mode::{Contact, Mode, Side};
 use super::noise::{Noise, TRUSTED};
 use super::resolve::{ContactField, Meeting, RELEASED_RATE_TOL, ResolveError, Workspace, resolve};
@@ -78,7 +78,7 @@ impl LocalModel {
         }));
         mu.clone_from(&self.mu);
         self.send_back(slope, mu, seeds);
-        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+        let held = places(mode.sliding());
         // D = D⁰ + Σ δ_e l_e with l_e what a seed of 1 at e makes of all seeds.
         lifts.clear();
         lifts.extend(held.iter().map(|&e| self.lift(slope, e)));
@@ -282,16 +282,22 @@ impl LocalModel {
                 *zeta = 0.0;
             }
         }
+        // What is passing only passes by.
+        zeta.iter_mut().zip(passing).filter(|(_, side)| side.is_some()).for_each(|(zeta, _)| *zeta = 0.0);
         WayOut { zeta, slope, size, resolution: (TRUSTED * noise).max(LOCATED * size) }
+    }
+
+    /// Sides of the contacts that are neither held nor among those that stay where they are while the held ones do.
+    fn passing(&self, mode: &Mode, held: &[usize], attached: &[usize]) -> Vec<Option<Side>> {
+        let passes = |e: usize| !held.contains(&e) && !attached.contains(&e);
+        (0..self.len()).map(|e| mode.side(place(e)).filter(|_| passes(e))).collect()
     }
 
     /// Margins of the sliding contacts of a mode in which others are attached: the slope of the loss on the way out, that of all ways out on which a
     /// contact has its side. They hold for what slides as a whole.
     pub fn joint_margins(&self, mode: &Mode, own: &[SlideMargin]) -> Vec<SlideMargin> {
-        let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
-        let attached: Vec<usize> = mode.attached().iter().map(|contact| contact.switch).collect();
-        let passing: Vec<Option<Side>> =
-            (0..self.len()).map(|e| mode.side(place(e)).filter(|_| !attached.contains(&e))).collect();
+        let (held, attached) = (places(mode.sliding()), places(mode.attached()));
+        let passing = self.passing(mode, &held, &attached);
         let ways = self.ways_out(&held, &attached, &passing);
         let mut joint = own.to_vec();
         for (at, margin) in joint.iter_mut().enumerate() {
@@ -357,13 +363,10 @@ impl ContactField for LocalModel {
         out.clear();
         for e in mode.sliding().iter().map(|contact| contact.switch) {
             let (low, high) = self.slopes[e];
-            let steep = low.abs().max(high.abs());
-            let own = seeds[e].abs() + steep * mu[e].abs();
-            let square = self.square(e);
-            let rounding = noise.rate(e) / square + steep * noise.sensitivity(e);
-            let resolution = if rounding.is_finite() { rounding.max(LOCATED * own) } else { LOCATED * own };
-            let (below, above) = (seeds[e] - low * mu[e], high * mu[e] - seeds[e]);
-            out.push(SlideMargin { below, above, scale: own.max(1e-3 * steep * largest), resolution, square });
+            let noise = (noise.rate(e), noise.sensitivity(e));
+            let own = SlideMargin::of(seeds[e], mu[e], (low, high), self.square(e), noise);
+            let scale = own.scale.max(OTHERS * low.abs().max(high.abs()) * largest);
+            out.push(SlideMargin { scale, ..own });
         }
     }
 
@@ -389,7 +392,7 @@ pub struct Arrival<'a> {
     pub rates: &'a [f64],
     /// Slides that end, with places for switches.
     pub exits: &'a [Exit],
-    /// Whether the contacts that reach their breakpoint are on their way to it; those are far from it before.
+    /// Which contacts have reached their breakpoint; they start far beyond it.
     pub hits: &'a [bool],
 }
 
@@ -402,7 +405,7 @@ pub struct Settled {
     pub attached: Vec<usize>,
 }
 
-/// Distance from which contacts come, in distances between the kinks that coincided.
+/// Distance at which contacts start, in distances between the kinks that coincided.
 const FAR: f64 = 1e3;
 
 /// Follows the contacts from just past all kinks, which is where a step of descent takes them, each kink moved by its own small distance. Where
@@ -422,7 +425,7 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
     for _ in 0..4 + 2 * c {
         follow(model, &mut mode, &mut distance, &ease, work)?;
         let Some(way) = way_on(model, &mut mode, &distance, work) else {
-            let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+            let held = places(mode.sliding());
             let attached = model.dependent(&held);
             return Ok(Settled { sides: (0..c).map(|e| mode.side(place(e))).collect(), attached });
         };
@@ -451,15 +454,10 @@ fn way_on(model: &LocalModel, mode: &mut Mode, distance: &[f64], work: &Workspac
     }
     let falls = |way: &WayOut| way.slope < -way.resolution;
     let steepness = |way: &WayOut| way.slope / way.size;
-    let passing: Vec<Option<Side>> = (0..model.len())
-        .map(|e| mode.side(place(e)).filter(|_| !basis.contains(&e) && !attached.contains(&e)))
-        .collect();
+    let passing = model.passing(mode, &basis, &attached);
     let ways = model.ways_out(&basis, &attached, &passing);
     let steepest = ways.into_iter().filter(falls).min_by(|a, b| steepness(a).total_cmp(&steepness(b)));
-    let mut steepest = steepest;
-    if let Some(way) = &mut steepest {
-        way.zeta.iter_mut().zip(&passing).filter(|(_, side)| side.is_some()).for_each(|(zeta, _)| *zeta = 0.0);
-    } else {
+    if steepest.is_none() {
         basis.iter().for_each(|&e| mode.hold(place(e)));
     }
     steepest
@@ -471,7 +469,7 @@ fn leave(model: &LocalModel, exits: &[Exit], mode: &mut Mode, distance: &mut [f6
     if exits.is_empty() {
         return ease;
     }
-    let held: Vec<usize> = mode.sliding().iter().map(|contact| contact.switch).collect();
+    let held = places(mode.sliding());
     let mut values = vec![0.0; held.len()];
     let mut rate_scale = 0.0_f64;
     for exit in exits {
@@ -482,11 +480,7 @@ fn leave(model: &LocalModel, exits: &[Exit], mode: &mut Mode, distance: &mut [f6
         }
     }
     let attached = model.dependent(&held);
-    let passing: Vec<Option<Side>> =
-        (0..model.len()).map(|e| mode.side(place(e)).filter(|_| !attached.contains(&e))).collect();
-    let mut way = model.way_out(&held, &values, &passing);
-    // Those only pass by.
-    way.zeta.iter_mut().zip(&passing).filter(|(_, side)| side.is_some()).for_each(|(zeta, _)| *zeta = 0.0);
+    let way = model.way_out(&held, &values, &model.passing(mode, &held, &attached));
     way.take(mode, distance);
     ease.iter_mut().zip(&way.zeta).for_each(|(ease, zeta)| *ease = RELEASED_RATE_TOL * rate_scale * zeta.abs());
     ease
@@ -494,6 +488,10 @@ fn leave(model: &LocalModel, exits: &[Exit], mode: &mut Mode, distance: &mut [f6
 
 fn place(switch: usize) -> Contact {
     Contact { switch, breakpoint: 0 }
+}
+
+fn places(contacts: &[Contact]) -> Vec<usize> {
+    contacts.iter().map(|contact| contact.switch).collect()
 }
 
 /// Follows the contacts until nothing changes any more.

@@ -42,7 +42,21 @@ pub struct SlideMargin {
 /// Part of its own terms to which a margin is resolved where an exit is located, a small multiple of the resolution of time in a step.
 pub const LOCATED: f64 = 1e-12;
 
+/// Sensitivities of other switches count among the terms of a margin with this part.
+pub const OTHERS: f64 = 1e-3;
+
 impl SlideMargin {
+    /// The margins of a slide with multiplier δ and sensitivity μ between the slopes below and above, not compared with other switches. `square` is
+    /// ‖∇z‖², and `noise` that of the rate and of μ.
+    pub fn of(delta: f64, mu: f64, (low, high): (f64, f64), square: f64, noise: (f64, f64)) -> Self {
+        let steepest = low.abs().max(high.abs());
+        let own = delta.abs() + steepest * mu.abs();
+        // δ is a rate over the square of a gradient.
+        let rounding = noise.0 / square + steepest * noise.1;
+        let resolution = if rounding.is_finite() { rounding.max(LOCATED * own) } else { LOCATED * own };
+        Self { below: delta - low * mu, above: high * mu - delta, scale: own, resolution, square }
+    }
+
     /// The smaller of the two margins.
     pub fn least(&self) -> f64 {
         self.below.min(self.above)

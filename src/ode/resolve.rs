@@ -219,8 +219,6 @@ pub struct Workspace {
     pub n_evaluations: u64,
     /// Times until switches reach their breakpoints.
     pub times: Vec<f64>,
-    /// Values of all switches at a place inside a step.
-    pub values: Vec<f64>,
 }
 
 /// The changes between two modes at the contacts of an event; `touched` are reported as grazes when nothing changed there.

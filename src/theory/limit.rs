@@ -96,6 +96,21 @@ pub(super) fn judge(claim: Claim, series: &[f64], parameters: &[f64], what: &str
     claim.row(verdict, format!("{what} {how}: relative distances {}", list.join(", "))).measured(last, tolerance)
 }
 
+/// The row of λ₀, whose limit is that of the `named` flow.
+pub(super) fn judge_lambda0(claim: Claim, found: &Distances, named: &str) -> ClaimRow {
+    match found.limit_lambda0 {
+        Some((value, true)) => {
+            let error = found.error.max(found.lambda0_error);
+            judge(claim, &found.lambda0, &found.parameters, &format!("λ₀ → {value:.4e}"), error)
+        }
+        Some(_) => {
+            let text = format!("λ₀ of the {named} flow is zero to its resolution: the limit promises nothing");
+            claim.row(Verdict::Vacuous, text)
+        }
+        None => claim.row(Verdict::Unresolved, "λ_min was not tracked"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

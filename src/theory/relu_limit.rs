@@ -2,7 +2,7 @@
 //! flow from the same start.
 
 use super::evidence::Evidence;
-use super::limit::{Member, distances, judge};
+use super::limit::{Member, distances, judge, judge_lambda0};
 use super::row::{Claim, ClaimRow, Verdict};
 use crate::net::{Activation, Smooth};
 
@@ -27,19 +27,7 @@ pub(super) fn relu_limit(evidence: &Evidence) -> Vec<ClaimRow> {
         return [PATH, LAMBDA].map(|claim| claim.row(Verdict::Unresolved, reason.clone())).to_vec();
     }
     let path = judge(PATH, &found.paths, &found.parameters, "the path", found.error);
-    let lambda = match found.limit_lambda0 {
-        Some((value, true)) => judge(
-            LAMBDA,
-            &found.lambda0,
-            &found.parameters,
-            &format!("λ₀ → {value:.4e}"),
-            found.error.max(found.lambda0_error),
-        ),
-        Some(_) => {
-            LAMBDA.row(Verdict::Vacuous, "λ₀ of the ReLU flow is zero to its resolution: the limit promises nothing")
-        }
-        None => LAMBDA.row(Verdict::Unresolved, "λ_min was not tracked"),
-    };
+    let lambda = judge_lambda0(LAMBDA, &found, "ReLU");
     vec![path, lambda]
 }
 

@@ -5,7 +5,7 @@
 //! pre-activations of the sigmoid flow.
 
 use super::evidence::{Evidence, evaluate};
-use super::limit::{Member, distances, judge};
+use super::limit::{Member, distances, judge, judge_lambda0};
 use super::row::{Claim, ClaimRow, Verdict};
 use crate::logistic::sigmoid;
 use crate::net::{Activation, PiecewisePolynomial, Smooth};
@@ -54,19 +54,7 @@ pub(super) fn sigmoid_limit(evidence: &Evidence) -> Vec<ClaimRow> {
         return vec![error, PATH.row(Verdict::Unresolved, reason.clone()), LAMBDA.row(Verdict::Unresolved, reason)];
     }
     let path = judge(PATH, &found.paths, &found.parameters, "the path", found.error);
-    let lambda = match found.limit_lambda0 {
-        Some((value, true)) => judge(
-            LAMBDA,
-            &found.lambda0,
-            &found.parameters,
-            &format!("λ₀ → {value:.4e}"),
-            found.error.max(found.lambda0_error),
-        ),
-        Some(_) => {
-            LAMBDA.row(Verdict::Vacuous, "λ₀ of the sigmoid flow is zero to its resolution: the limit promises nothing")
-        }
-        None => LAMBDA.row(Verdict::Unresolved, "λ_min was not tracked"),
-    };
+    let lambda = judge_lambda0(LAMBDA, &found, "sigmoid");
     vec![error, path, lambda]
 }
 

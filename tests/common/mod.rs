@@ -12,6 +12,7 @@ use gradflow::net::{Activation, Network, PiecewisePolynomial, Smooth};
 use gradflow::ntk::Cadence;
 use gradflow::observe::{EventRow, Monitor, Observed, Row, Sink};
 use gradflow::ode::{Options, Outcome, Stepper, StopRule, WrmsNorm, integrate};
+use gradflow::scenario::{Folder, Scenario, Source};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::io;
@@ -175,4 +176,16 @@ pub fn options(t_end: f64, rtol: f64) -> Options {
         retake: false,
         strides: false,
     }
+}
+
+/// An embedded scenario with overrides.
+pub fn load(name: &str, overrides: &[&str]) -> Scenario {
+    let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
+    Scenario::load(name, &overrides).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A scenario from its text.
+pub fn from_text(text: &str) -> Scenario {
+    let folder = Folder::Disk(std::path::PathBuf::new());
+    Scenario::from_source(Source::new("test", text.to_owned()), &folder, &[]).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -33,7 +33,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             return ControlFlow::Break(StopReason::StepTooSmall { h: self.controller.h() });
         }
         self.floors.follow(self.field, self.options.norm.rtol);
-        if self.n_rounds.is_multiple_of(NOISE_INTERVAL) {
+        if self.n_rounds.is_multiple_of(NOISE_INTERVAL) && !self.field.noise().1 {
             self.field.measure_noise();
         }
         self.n_rounds += 1;

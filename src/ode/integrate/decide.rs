@@ -18,46 +18,45 @@ const AHEAD: f64 = 1e-5;
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Decides a meeting at the present point, the surfaces of which it is on; contacts have come with `rates`. Returns those that lost their attraction.
     pub(super) fn decide(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
-        self.undecided.clone_from(&self.mode);
-        let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly();
-        let mut repelled = Vec::new();
-        let mut generic = Err(ResolveError::Undecided);
-        if is_generic {
-            generic = self.decide_generic(meeting);
-        }
-        match generic {
-            Ok(found) => repelled = found,
-            Err(ResolveError::NonFinite(error)) => {
-                return ControlFlow::Break(StopReason::NonFinite { what: error.what });
-            }
-            Err(ResolveError::Undecided) => {
-                self.mode.clone_from(&self.undecided);
-                self.decide_jointly(meeting, rates, is_generic)?;
-            }
-        }
+        let repelled = self.decide_modes(meeting, rates)?;
         self.look_ahead(&meeting.hits)?;
         ControlFlow::Continue(repelled)
     }
 
     /// The same at the start of a run, to which nothing has come: what stands on a breakpoint is there by choice.
     pub(super) fn decide_start(&mut self, meeting: &Meeting) -> ControlFlow<StopReason> {
-        let before = self.mode.clone();
-        if self.decide_generic(meeting).is_err() {
-            self.mode.clone_from(&before);
-            let none = vec![0.0; self.field.n_switches()];
-            self.decide_jointly(meeting, &none, true)?;
-        }
+        self.decide_modes(meeting, &vec![0.0; self.field.n_switches()])?;
         self.look_ahead(&meeting.resting)
+    }
+
+    /// By the first derivatives: one after the other where that will do, else together.
+    fn decide_modes(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
+        self.undecided.clone_from(&self.mode);
+        let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly();
+        let generic = if is_generic { self.decide_generic(meeting) } else { Err(ResolveError::Undecided) };
+        match generic {
+            Ok(repelled) => ControlFlow::Continue(repelled),
+            Err(ResolveError::NonFinite(error)) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+            Err(ResolveError::Undecided) => {
+                self.mode.clone_from(&self.undecided);
+                self.decide_jointly(meeting, rates, is_generic)?;
+                ControlFlow::Continue(Vec::new())
+            }
+        }
     }
 
     /// One contact after the other.
     pub(super) fn decide_generic(&mut self, meeting: &Meeting) -> Result<Vec<Contact>, ResolveError> {
+        let repelled = self.resolve_here(meeting)?;
+        if self.field.slides_regularly() { Ok(repelled) } else { Err(ResolveError::Undecided) }
+    }
+
+    fn resolve_here(&mut self, meeting: &Meeting) -> Result<Vec<Contact>, ResolveError> {
         let n_before = self.work.n_evaluations;
         let result = resolve(self.field, &self.y, &mut self.mode, meeting, &mut self.work);
         self.stats.evaluations += self.work.n_evaluations - n_before;
         self.stats.rate_evaluations += self.work.n_evaluations - n_before;
-        let repelled = result?;
-        if self.field.slides_regularly() { Ok(repelled) } else { Err(ResolveError::Undecided) }
+        result
     }
 
     /// All contacts at once, from their local model. `was_tried` says that one after the other has failed.
@@ -99,11 +98,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                     return ControlFlow::Break(undecided);
                 }
                 self.mode.attach(Vec::new());
-                let n_before = self.work.n_evaluations;
-                let result = resolve(self.field, &self.y, &mut self.mode, meeting, &mut self.work);
-                self.stats.evaluations += self.work.n_evaluations - n_before;
-                self.stats.rate_evaluations += self.work.n_evaluations - n_before;
-                return match result {
+                return match self.resolve_here(meeting) {
                     Ok(_) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(undecided),
                 };

@@ -179,7 +179,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// A free switch that is beyond a boundary of its piece at the cut, by more than rounding, and not about to be decided there.
     fn missed(&mut self, h: f64, found: Option<&Found>) -> Option<Missed> {
-        let Self { field, mode, start, end, scratch, work, .. } = self;
+        let Self { field, mode, start, end, scratch, .. } = self;
         let moves = |switch: usize| start.rates[switch].abs().max(end.rates[switch].abs()) * h;
         for contact in mode.attached() {
             let at = field.breakpoints(contact.switch)[usize::from(contact.breakpoint)];
@@ -192,10 +192,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         // What crosses within a step is seen from its ends; inside it only what was looked at is.
         let found = found?;
         let mut missed = None;
-        let mut values = std::mem::take(&mut work.values);
-        values.clear();
-        values.extend_from_slice(field.values());
-        visit_beyond(&**field, mode, &values, scratch, |b, distance| {
+        visit_beyond(&**field, mode, field.values(), scratch, |b, distance| {
             let scale = (field.scale(b.contact.switch) + b.at.abs()).max(moves(b.contact.switch));
             if distance < -WRONG_SIDE * scale
                 && !found.hits.contains(&b.contact)
@@ -204,7 +201,6 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 missed = Some(Missed { contact: b.contact, distance: distance / scale });
             }
         });
-        work.values = values;
         missed
     }
 

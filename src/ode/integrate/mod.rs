@@ -216,8 +216,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
     ) -> Self {
         let (dim, n_switches) = (field.dim(), field.n_switches());
         let end = End { values: vec![0.0; n_switches], rates: vec![0.0; n_switches], margins: Vec::new() };
-        let values = Vec::with_capacity(n_switches);
-        let work = Workspace { dy: vec![0.0; dim], rates: vec![0.0; n_switches], values, ..Workspace::default() };
+        let work = Workspace { dy: vec![0.0; dim], rates: vec![0.0; n_switches], ..Workspace::default() };
         let controller = StepController::new(0.0, stepper.error_exponent());
         Self {
             controller,

@@ -14,15 +14,12 @@ use super::quadrature::{Quadratic, at, integral, second_integral, shifted};
 use crate::ode::contact::INSIDE;
 use crate::ode::cut::Link;
 use crate::ode::event::Exit;
-use crate::ode::field::{LOCATED, NonFinite, SlideMargin};
+use crate::ode::field::{NonFinite, OTHERS, SlideMargin};
 use crate::ode::mode::{Contact, Mode, Side};
 use crate::ode::noise::Noise;
 use crate::ode::observer::{BranchKind, BranchPoint, Change};
 use crate::ode::resolve::{ContactField, Meeting, Workspace, changes, resolve};
 use crate::vector::vectorised;
-
-/// Size of rounding noise in μ relative to the largest μ, for deciding when a margin is zero.
-const MU_NOISE: f64 = 1e-3;
 
 /// Events closer together than this part of a stride are one event.
 const SIMULTANEOUS: f64 = 1e-14;
@@ -187,13 +184,10 @@ impl Reduced {
         let (low, high) = self.one_sided(contact);
         let [below, above] = self.margin(contact).map(|q| at(&q, self.x));
         let (delta, mu) = (at(&self.seeds[c], self.x), at(&self.mu[c], self.x));
-        let largest_slope = low.abs().max(high.abs());
-        let own = delta.abs() + largest_slope * mu.abs();
-        let scale = own + largest_slope * MU_NOISE * self.largest_mu[c];
-        let square = self.gram[c * (self.len() + 1)];
-        let noise = self.noise.rate(c) / square + largest_slope * self.noise.sensitivity(c);
-        let resolution = if noise.is_finite() { noise.max(LOCATED * own) } else { LOCATED * own };
-        SlideMargin { below, above, scale, resolution, square }
+        let noise = (self.noise.rate(c), self.noise.sensitivity(c));
+        let own = SlideMargin::of(delta, mu, (low, high), self.gram[c * (self.len() + 1)], noise);
+        let scale = own.scale + low.abs().max(high.abs()) * OTHERS * self.largest_mu[c];
+        SlideMargin { below, above, scale, ..own }
     }
 
     /// Follows the switches from x = 0 to 1, from values `z` in `mode`; `z` of a switch on a breakpoint is exactly that. Returns the events
@@ -482,7 +476,7 @@ impl ContactField for Reduced {
         let (low, high) = self.one_sided(contact);
         (
             (high - low) * at(&self.mu[contact.switch], self.x),
-            (high - low).abs() * MU_NOISE * self.largest_mu[contact.switch],
+            (high - low).abs() * OTHERS * self.largest_mu[contact.switch],
         )
     }
 
