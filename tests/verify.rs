@@ -385,7 +385,7 @@ impl PiecewiseField for Blind {
     fn rates(&mut self, direction: &[f64], rates: &mut [f64]) {
         self.0.rates(direction, rates);
     }
-    fn margins(&self, out: &mut Vec<SlideMargin>) {
+    fn margins(&mut self, out: &mut Vec<SlideMargin>) {
         self.0.margins(out);
     }
     fn attraction(&self, contact: Contact) -> (f64, f64) {

@@ -157,7 +157,7 @@ impl PiecewiseField for ModifiedField {
         self.flow.rates(direction, rates);
     }
 
-    fn margins(&self, out: &mut Vec<SlideMargin>) {
+    fn margins(&mut self, out: &mut Vec<SlideMargin>) {
         out.clear();
     }
 

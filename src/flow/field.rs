@@ -61,8 +61,8 @@ pub struct FlowField {
     noise: Noise,
     noise_meter: NoiseMeter,
     contact_tools: ContactTools,
-    /// Margins of the sliding units, where others are attached to them.
-    joint: Vec<SlideMargin>,
+    /// *(last)* The mode, where others are attached to what slides.
+    joined: Option<Mode>,
     /// Whether the last projection was onto surfaces that are independent of each other.
     is_regular: bool,
     /// Whether the noise is that of the last evaluation.
@@ -145,7 +145,7 @@ impl FlowField {
             noise: Noise::default(),
             noise_meter: NoiseMeter::default(),
             contact_tools: ContactTools::default(),
-            joint: Vec::new(),
+            joined: None,
             is_regular: true,
             noise_is_current: false,
             loss,
@@ -317,7 +317,7 @@ impl FlowField {
 
     /// The first part of an evaluation: outputs and their seeds, with sliding units held.
     fn pass_forward(&mut self, y: &[f64], mode: &Mode) {
-        self.joint.clear();
+        self.joined = (!mode.attached().is_empty() && !mode.sliding().is_empty()).then(|| mode.clone());
         let part = self.batch.network().n_outputs_per_part();
         self.theta.clear();
         self.theta.extend_from_slice(y);
@@ -348,21 +348,17 @@ impl FlowField {
         Ok(())
     }
 
-    /// Margins of slides that others are attached to, from the local model.
-    fn join_margins(&mut self, mode: &Mode) -> Result<(), NonFinite> {
-        if mode.attached().is_empty() || mode.sliding().is_empty() {
-            return Ok(());
-        }
-        let mut own = Vec::new();
-        self.margins(&mut own);
+    /// *(last)* Margins of slides that others are attached to, from the local model.
+    fn join_margins(&mut self, margins: &mut Vec<SlideMargin>) {
+        let Some(mode) = self.joined.take() else { return };
         let contacts = mode.contacts_with(mode.attached());
         let theta = std::mem::take(&mut self.theta);
-        let model = self.local_model_at(&theta, mode, &contacts);
-        self.theta = theta;
-        if let Some(model) = model? {
-            self.joint = model.joint_margins(&local_mode(mode, &contacts), &own);
+        // What is not finite has no margins either.
+        if let Ok(Some(model)) = self.local_model_at(&theta, &mode, &contacts) {
+            *margins = model.joint_margins(&local_mode(&mode, &contacts), margins);
         }
-        Ok(())
+        self.theta = theta;
+        self.joined = Some(mode);
     }
 
     pub(super) fn contact_tools(&mut self) -> &mut ContactTools {
@@ -408,7 +404,7 @@ fn local_mode(mode: &Mode, contacts: &[Contact]) -> Mode {
     sliding.for_each(|switch| local.hold(Contact { switch, breakpoint: 0 }));
     let place = |contact: &Contact| contacts.binary_search(contact).ok();
     let attached = mode.attached().iter().filter_map(place).map(|switch| Contact { switch, breakpoint: 0 });
-    local.attach(attached.collect());
+    local.attach(attached.collect(), Vec::new());
     local
 }
 
@@ -510,8 +506,7 @@ impl PiecewiseField for FlowField {
         } else {
             self.slide.clear();
         }
-        self.finish_eval(dy)?;
-        self.join_margins(mode)
+        self.finish_eval(dy)
     }
 
     fn eval_held(&mut self, y: &[f64], mode: &Mode, multipliers: &[f64], dy: &mut [f64]) -> Result<(), NonFinite> {
@@ -538,12 +533,8 @@ impl PiecewiseField for FlowField {
         }
     }
 
-    fn margins(&self, out: &mut Vec<SlideMargin>) {
+    fn margins(&mut self, out: &mut Vec<SlideMargin>) {
         out.clear();
-        if !self.joint.is_empty() {
-            out.extend_from_slice(&self.joint);
-            return;
-        }
         for (e, (contact, &(first, delta))) in self.contacts.iter().zip(&self.delta).enumerate() {
             let layer = self.batch.layer_of(first);
             let (low, high) = self.one_sided_slopes(layer, contact.breakpoint);
@@ -553,6 +544,7 @@ impl PiecewiseField for FlowField {
             let scale = own.scale + low.abs().max(high.abs()) * OTHERS * self.largest_mu(layer);
             out.push(SlideMargin { scale, ..own });
         }
+        self.join_margins(out);
     }
 
     fn attraction(&self, contact: Contact) -> (f64, f64) {

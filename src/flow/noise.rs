@@ -60,7 +60,9 @@ impl NoiseMeter {
         batch.tangent(theta, forward, gradient, dz, df, scratch);
         let unit = f64::EPSILON * growth(batch);
         noise.field = unit * norm(gradient);
-        for (to, from) in [(&mut noise.rates, &*dz), (&mut noise.sensitivities, &backward.mu)] {
+        let of_each =
+            [(&mut noise.components, &*gradient), (&mut noise.rates, dz), (&mut noise.sensitivities, &backward.mu)];
+        for (to, from) in of_each {
             to.clear();
             to.extend(from.iter().map(|size| unit * size));
         }

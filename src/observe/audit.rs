@@ -82,7 +82,7 @@ impl Audit {
     }
 
     /// All that is on a wrong side by more than rounding.
-    fn suspects(&self, mode: &Mode) -> Vec<Suspect> {
+    fn suspects(&mut self, mode: &Mode) -> Vec<Suspect> {
         let mut found = Vec::new();
         for (switch, &value) in self.field.values().iter().enumerate() {
             visit_boundaries(&self.field, mode, switch, |b| {

@@ -329,7 +329,7 @@ impl<'a> Monitor<'a> {
     }
 
     fn n_sliding(&self, point: &Point<'_, FlowField>) -> usize {
-        point.mode.sliding().iter().map(|c| point.field.places(c.switch).count()).sum()
+        point.mode.staying().map(|c| point.field.places(c.switch).count()).sum()
     }
 
     fn save(&mut self, t: f64, theta: &[f64]) {

@@ -153,6 +153,33 @@ impl LocalModel {
         }
     }
 
+    /// Contacts whose gradients have something in common, directly or by way of others.
+    pub fn groups(&self) -> Vec<Vec<usize>> {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for e in 0..self.len() {
+            let (with, mut without): (Vec<_>, Vec<_>) =
+                groups.into_iter().partition(|group| group.iter().any(|&other| self.depends_on(e, other)));
+            let mut group = with.concat();
+            group.push(e);
+            without.push(group);
+            groups = without;
+        }
+        groups
+    }
+
+    /// Contacts that move, their rates and the noise of these, where nothing has come to them and the decision begins from these sides.
+    pub fn settled_from(&self, is_above: impl Fn(usize) -> bool) -> Option<Vec<(usize, f64, f64)>> {
+        let mut model = self.clone();
+        let (zeros, hits) = (vec![0.0; self.len()], vec![false; self.len()]);
+        let side = |e| Some(if is_above(e) { Side::Above } else { Side::Below });
+        let sides: Vec<Option<Side>> = (0..self.len()).map(side).collect();
+        let arrival = Arrival { sides: &sides, rates: &zeros, exits: &[], hits: &hits };
+        let settled = settle(&mut model, arrival, &mut Workspace::default()).ok()?;
+        let Solution { rates, noise, .. } = &model.solution;
+        let of = |e: usize| (e, rates[e], noise.rate(e));
+        Some((0..self.len()).filter(|e| !settled.idle.contains(e)).map(of).collect())
+    }
+
     /// What of the square of each contact's gradient is off the span of those of `others`, at most: independent ones among these are found in
     /// their order. Returns them as well.
     fn off_span(&self, others: &[usize]) -> (Vec<f64>, Vec<usize>) {
@@ -176,17 +203,27 @@ impl LocalModel {
 
     /// Contacts that cannot leave their breakpoint as long as those of `held` do not: their gradients lie in the span of theirs, or they read
     /// nothing but such contacts. `held` ones are not among them.
-    fn dependent(&self, held: &[usize]) -> Vec<usize> {
+    fn dependent(&self, mode: &Mode, held: &[usize]) -> Vec<usize> {
         let (left, _) = self.off_span(held);
         let mut depends: Vec<bool> = (0..self.len()).map(|e| held.contains(&e)).collect();
         for e in 0..self.len() {
             depends[e] |= if self.square(e) > 0.0 {
                 left[e] <= INSIDE * self.square(e)
             } else {
-                self.links.iter().any(|link| link.reader == e && depends[link.source])
+                let sources = || self.links.iter().filter(|link| link.reader == e).map(|link| link.source);
+                sources().any(|f| depends[f]) && sources().all(|f| depends[f] || self.slope(mode, f) == 0.0)
             };
         }
         (0..self.len()).filter(|e| depends[*e] && !held.contains(e)).collect()
+    }
+
+    /// What a contact passes on.
+    fn slope(&self, mode: &Mode, e: usize) -> f64 {
+        match mode.side(place(e)) {
+            None => 0.0,
+            Some(Side::Below) => self.slopes[e].0,
+            Some(Side::Above) => self.slopes[e].1,
+        }
     }
 
     /// Whether the gradients of two contacts have anything in common.
@@ -357,7 +394,7 @@ impl ContactField for LocalModel {
         }
     }
 
-    fn margins_in(&self, mode: &Mode, out: &mut Vec<SlideMargin>) {
+    fn margins_in(&mut self, mode: &Mode, out: &mut Vec<SlideMargin>) {
         let Solution { seeds, mu, noise, .. } = &self.solution;
         let largest = mu.iter().fold(0.0, |largest: f64, m| largest.max(m.abs()));
         out.clear();
@@ -403,6 +440,8 @@ pub struct Settled {
     pub sides: Vec<Option<Side>>,
     /// Places of free ones that cannot leave their breakpoint as long as the others slide.
     pub attached: Vec<usize>,
+    /// Those among them that have no gradient of their own.
+    pub idle: Vec<usize>,
 }
 
 /// Distance at which contacts start, in distances between the kinks that coincided.
@@ -425,13 +464,35 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
     for _ in 0..4 + 2 * c {
         follow(model, &mut mode, &mut distance, &ease, work)?;
         let Some(way) = way_on(model, &mut mode, &distance, work) else {
-            let held = places(mode.sliding());
-            let attached = model.dependent(&held);
-            return Ok(Settled { sides: (0..c).map(|e| mode.side(place(e))).collect(), attached });
+            return Ok(conclude(model, mode, &arrival));
         };
         way.take(&mut mode, &mut distance);
     }
     Err(ResolveError::Undecided)
+}
+
+/// Which of the contacts that stay where they are are held: of those that depend on each other the first ones, so that it is the same however they came; the others have
+/// the side they had.
+fn conclude(model: &mut LocalModel, mut mode: Mode, arrival: &Arrival<'_>) -> Settled {
+    let has_gradient = |model: &LocalModel, e: usize| model.square(e) > 0.0;
+    let held = places(mode.sliding());
+    let independent: Vec<usize> = held.iter().copied().filter(|&e| has_gradient(model, e)).collect();
+    let mut attached = model.dependent(&mode, &independent);
+    if !attached.is_empty() {
+        let mut staying = independent;
+        staying.extend(attached.iter().copied().filter(|&e| has_gradient(model, e)));
+        staying.sort_unstable();
+        let (_, mut basis) = model.off_span(&staying);
+        // What nothing keeps from moving is held, whether it has a gradient of its own or not.
+        basis.extend(held.iter().copied().filter(|e| !has_gradient(model, *e) && !attached.contains(e)));
+        let others = staying.iter().chain(&attached).copied().filter(|e| !basis.contains(e));
+        others.for_each(|e| mode.place(place(e), arrival.sides[e].unwrap_or(Side::Below)));
+        basis.iter().for_each(|&e| mode.hold(place(e)));
+        attached = model.dependent(&mode, &basis);
+        model.solve(&mode);
+    }
+    let idle = attached.iter().copied().filter(|&e| !has_gradient(model, e)).collect();
+    Settled { sides: (0..model.len()).map(|e| mode.side(place(e))).collect(), attached, idle }
 }
 
 /// The steepest way out of what has come to stay among the kinks and depends on each other; where there is none it is held.
@@ -448,7 +509,7 @@ fn way_on(model: &LocalModel, mode: &mut Mode, distance: &[f64], work: &Workspac
     let others: Vec<usize> = order.iter().copied().filter(|e| !basis.contains(e)).collect();
     basis.retain(|&b| mode.slides(b) || others.iter().any(|&o| model.depends_on(o, b)) || model.is_read(b));
     basis.sort_unstable();
-    let attached = model.dependent(&basis);
+    let attached = model.dependent(mode, &basis);
     if attached.is_empty() {
         return None;
     }
@@ -479,7 +540,7 @@ fn leave(model: &LocalModel, exits: &[Exit], mode: &mut Mode, distance: &mut [f6
             rate_scale = rate_scale.max(exit.rate_scale / square.sqrt());
         }
     }
-    let attached = model.dependent(&held);
+    let attached = model.dependent(mode, &held);
     let way = model.way_out(&held, &values, &model.passing(mode, &held, &attached));
     way.take(mode, distance);
     ease.iter_mut().zip(&way.zeta).for_each(|(ease, zeta)| *ease = RELEASED_RATE_TOL * rate_scale * zeta.abs());
@@ -554,18 +615,13 @@ fn distances(model: &LocalModel, arrival: &Arrival<'_>, mode: &mut Mode) -> Vec<
     let (_, chosen) = model.off_span(&order);
     let is_chosen: Vec<bool> = (0..c).map(|e| chosen.contains(&e)).collect();
     let mut zeta: Vec<f64> = (0..c).map(|e| if is_chosen[e] { target(e) } else { 0.0 }).collect();
-    let slope = |mode: &Mode, e: usize| match mode.side(place(e)) {
-        None => 0.0,
-        Some(Side::Below) => model.slopes[e].0,
-        Some(Side::Above) => model.slopes[e].1,
-    };
     // What links pass on depends on the dependent ones, and these on what is chosen: two rounds settle both.
     for _ in 0..2 {
         let linked: Vec<f64> = {
             let mut linked = vec![0.0; c];
             for link in &model.links {
                 linked[link.reader] +=
-                    link.weight * slope(mode, link.source) * (zeta[link.source] - shift[link.source]);
+                    link.weight * model.slope(mode, link.source) * (zeta[link.source] - shift[link.source]);
             }
             linked
         };
@@ -666,7 +722,7 @@ mod tests {
             rates: rows.iter().map(|row| -dot(row, &gradient)).collect(),
             mu,
             slopes: vec![(0.1, 1.0); n_contacts],
-            measured: Noise { field: 0.0, rates: vec![0.0; n_contacts], sensitivities: vec![0.0; n_contacts] },
+            measured: Noise { rates: vec![0.0; n_contacts], sensitivities: vec![0.0; n_contacts], ..Noise::NONE },
             ..LocalModel::default()
         };
         Drawn { model, rows, gradient }
@@ -730,7 +786,7 @@ mod tests {
             let mut mode = Mode::new(settled.sides.iter().map(|s| u16::from(*s == Some(Side::Above))).collect());
             let held: Vec<usize> = (0..model.len()).filter(|&e| settled.sides[e].is_none()).collect();
             held.iter().for_each(|&e| mode.hold(place(e)));
-            mode.attach(settled.attached.iter().map(|&e| place(e)).collect());
+            mode.attach(settled.attached.iter().map(|&e| place(e)).collect(), Vec::new());
             for (e, side) in settled.sides.iter().enumerate() {
                 let Some(side) = side else { continue };
                 let outward = side.sign() * rates[e];

@@ -161,7 +161,8 @@ pub struct Scratch {
     pub approaches: Vec<Approach>,
     /// Margins of the sliding contacts at a place inside the step.
     pub margins: Vec<SlideMargin>,
-    marks: Vec<u8>,
+    /// Switches marked in a scan.
+    pub marks: Vec<u8>,
     candidates: Vec<Candidate>,
     /// Margins while an exit is located: at the last place, and at the last one behind the exit; and which slides end.
     exit_margins: [Vec<SlideMargin>; 2],

@@ -135,7 +135,7 @@ pub trait PiecewiseField {
     fn rates(&mut self, direction: &[f64], rates: &mut [f64]);
 
     /// *(last)* Margins of the sliding contacts, in the order of [`Mode::sliding`].
-    fn margins(&self, out: &mut Vec<SlideMargin>);
+    fn margins(&mut self, out: &mut Vec<SlideMargin>);
 
     /// *(last)* Positive when the two sides of the contact push towards each other (as `below + above` of its margin), negative
     /// when they push apart, zero when the field does not jump there. Returned with the size below which it is rounding.

@@ -229,7 +229,7 @@ impl<S: PiecewiseSystem> PiecewiseField for FilippovField<S> {
         }
     }
 
-    fn margins(&self, out: &mut Vec<SlideMargin>) {
+    fn margins(&mut self, out: &mut Vec<SlideMargin>) {
         out.clone_from(&self.margins);
     }
 

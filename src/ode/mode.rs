@@ -46,6 +46,7 @@ pub struct Mode {
     held: Vec<bool>,
     sliding: Vec<Contact>,
     attached: Vec<Contact>,
+    idle: Vec<Contact>,
 }
 
 impl Clone for Mode {
@@ -55,6 +56,7 @@ impl Clone for Mode {
             held: self.held.clone(),
             sliding: self.sliding.clone(),
             attached: self.attached.clone(),
+            idle: self.idle.clone(),
         }
     }
 
@@ -64,13 +66,14 @@ impl Clone for Mode {
         self.held.clone_from(&other.held);
         self.sliding.clone_from(&other.sliding);
         self.attached.clone_from(&other.attached);
+        self.idle.clone_from(&other.idle);
     }
 }
 
 impl Mode {
     /// No switch slides; `piece[j]` is the piece of switch `j`.
     pub fn new(piece: Vec<u16>) -> Self {
-        Self { held: vec![false; piece.len()], piece, sliding: Vec::new(), attached: Vec::new() }
+        Self { held: vec![false; piece.len()], piece, sliding: Vec::new(), attached: Vec::new(), idle: Vec::new() }
     }
 
     /// Piece of each switch. For a sliding switch it is the index of the breakpoint it is held at.
@@ -96,10 +99,29 @@ impl Mode {
         &self.attached
     }
 
-    /// Says which contacts are attached.
-    pub fn attach(&mut self, mut contacts: Vec<Contact>) {
+    /// Says which contacts are attached, and which of them are idle.
+    pub fn attach(&mut self, mut contacts: Vec<Contact>, idle: Vec<Contact>) {
         contacts.sort_unstable();
-        self.attached = contacts;
+        (self.attached, self.idle) = (contacts, idle);
+    }
+
+    /// No longer takes a contact for attached.
+    pub fn detach(&mut self, contact: Contact) {
+        self.attached.retain(|c| *c != contact);
+        self.idle.retain(|c| *c != contact);
+    }
+
+    /// Whether a contact stays on its breakpoint: because it is held, or attached to what is. Which of those that depend on each other are held
+    /// is a matter of book-keeping. An idle one, which reads nothing but units that stand on their own breakpoint, has no gradient that it could be held by; it stays in its
+    /// piece.
+    pub fn stays(&self, contact: Contact) -> bool {
+        self.held[contact.switch] || self.attached.contains(&contact) && !self.idle.contains(&contact)
+    }
+
+    /// All contacts that stay on their breakpoint, those held first.
+    pub fn staying(&self) -> impl Iterator<Item = Contact> + '_ {
+        let joined = self.attached.iter().filter(|contact| !self.idle.contains(contact));
+        self.sliding.iter().chain(joined).copied()
     }
 
     /// Whether `switch` slides.

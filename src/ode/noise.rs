@@ -13,6 +13,8 @@ pub const TRUSTED: f64 = 8.0;
 pub struct Noise {
     /// Of ‖ẏ‖.
     pub field: f64,
+    /// Of each component of ẏ.
+    pub components: Vec<f64>,
     /// Of the rate of each switch.
     pub rates: Vec<f64>,
     /// Of what a switch's slope is multiplied with, ∂L/∂a for a network, of each switch.
@@ -21,7 +23,7 @@ pub struct Noise {
 
 impl Noise {
     /// A field without noise.
-    pub const NONE: Self = Self { field: 0.0, rates: Vec::new(), sensitivities: Vec::new() };
+    pub const NONE: Self = Self { field: 0.0, components: Vec::new(), rates: Vec::new(), sensitivities: Vec::new() };
 
     /// The rate of a switch below which it is rounding.
     pub fn rate(&self, switch: usize) -> f64 {

@@ -1,6 +1,7 @@
 //! The weighted root-mean-square norm that turns an error vector into one number, and the floors of its weights where tolerances scale with the state.
 
 use super::field::PiecewiseField;
+use super::noise::TRUSTED;
 use crate::vector::{max_abs, vectorised};
 
 /// Part of its scale that a component counts for at least.
@@ -127,12 +128,13 @@ pub struct Floors {
     /// The largest that each scale has been.
     largest: Vec<f64>,
     floors: Vec<f64>,
+    with_noise: Vec<f64>,
 }
 
 impl Floors {
     /// Follows `field` to the point of its last evaluation; there are no floors where it has no scales.
     pub fn follow<F: PiecewiseField>(&mut self, field: &mut F, rtol: f64) {
-        let Self { scales, largest, floors } = self;
+        let Self { scales, largest, floors, .. } = self;
         field.scales(scales);
         largest.resize(scales.len(), 0.0);
         floors.resize(scales.len(), 0.0);
@@ -141,6 +143,25 @@ impl Floors {
             *largest = largest.max(*scale);
             *floor = SHARE * rtol * scale + ROUNDING * *largest;
         }));
+    }
+
+    /// The same, with the rounding that a step of length `h` adds to each component: where all else is exactly zero (a unit that is held at the
+    /// origin), the error of a step is nothing but that, and a shorter one would not be better.
+    pub fn with_noise(&mut self, noise: &[f64], h: f64) -> &[f64] {
+        let Self { floors, with_noise, .. } = self;
+        if noise.len() != floors.len() {
+            return floors;
+        }
+        with_noise.clone_from(floors);
+        with_noise.iter_mut().zip(noise).for_each(|(floor, noise)| *floor += TRUSTED * h * noise);
+        with_noise
+    }
+
+    /// That rounding alone.
+    pub fn noise_alone(&mut self, noise: &[f64], h: f64) -> &[f64] {
+        self.with_noise.clear();
+        self.with_noise.extend(noise.iter().map(|noise| TRUSTED * h * noise));
+        &self.with_noise
     }
 
     /// One for each component, or none.

@@ -58,7 +58,7 @@ pub trait ContactField {
     fn enter(&mut self, y: &[f64], mode: &Mode, dy: &mut [f64], rates: &mut [f64]) -> Result<(), NonFinite>;
 
     /// Margins of the sliding contacts, in the order of [`Mode::sliding`].
-    fn margins_in(&self, mode: &Mode, out: &mut Vec<SlideMargin>);
+    fn margins_in(&mut self, mode: &Mode, out: &mut Vec<SlideMargin>);
 
     /// As [`PiecewiseField::attraction`].
     fn attraction(&self, contact: Contact) -> (f64, f64);
@@ -77,7 +77,7 @@ impl<F: PiecewiseField> ContactField for F {
         Ok(())
     }
 
-    fn margins_in(&self, _mode: &Mode, out: &mut Vec<SlideMargin>) {
+    fn margins_in(&mut self, _mode: &Mode, out: &mut Vec<SlideMargin>) {
         self.margins(out);
     }
 
@@ -230,7 +230,8 @@ pub fn changes(
 ) -> Vec<Change> {
     let mut list: Vec<Change> = contacts
         .filter_map(|contact| {
-            let (from, to) = (before.0.side(contact), after.0.side(contact));
+            let side = |mode: &Mode| mode.side(contact).filter(|_| !mode.stays(contact));
+            let (from, to) = (side(before.0), side(after.0));
             let (kind, towards) = match (from, to) {
                 (Some(a), Some(b)) if a != b => (EventKind::Crossing, b),
                 (Some(a), None) => (EventKind::SlideEnter, a.opposite()),

@@ -45,7 +45,7 @@ impl PiecewiseField for Smooth {
 
     fn rates(&mut self, _: &[f64], _: &mut [f64]) {}
 
-    fn margins(&self, _: &mut Vec<SlideMargin>) {}
+    fn margins(&mut self, _: &mut Vec<SlideMargin>) {}
 
     fn attraction(&self, _: Contact) -> (f64, f64) {
         (0.0, 0.0)
@@ -190,7 +190,7 @@ impl PiecewiseField for Valley {
 
     fn rates(&mut self, _: &[f64], _: &mut [f64]) {}
 
-    fn margins(&self, _: &mut Vec<SlideMargin>) {}
+    fn margins(&mut self, _: &mut Vec<SlideMargin>) {}
 
     fn attraction(&self, _: Contact) -> (f64, f64) {
         (0.0, 0.0)

@@ -44,7 +44,7 @@ impl<F: PiecewiseField> PiecewiseField for Reversed<F> {
         self.0.rates(direction, rates);
     }
 
-    fn margins(&self, out: &mut Vec<SlideMargin>) {
+    fn margins(&mut self, out: &mut Vec<SlideMargin>) {
         self.0.margins(out);
         out.iter_mut().for_each(|m| (m.below, m.above) = (-m.below, -m.above));
     }

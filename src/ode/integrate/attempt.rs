@@ -1,5 +1,6 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
+use super::Options;
 use super::{
     DECAY_INTERVAL, Integration, MOST_HALVINGS, MOST_UNMOVED, Missed, NOISE_INTERVAL, OVERDUE, PREDICTION_REACH,
     STABILITY_SHARE,
@@ -7,10 +8,19 @@ use super::{
 use crate::ode::controller::StepController;
 use crate::ode::event::visit_boundaries;
 use crate::ode::field::{NonFinite, PiecewiseField};
+use crate::ode::norm::WrmsNorm;
 use crate::ode::outcome::{Rest, StopReason};
 use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
 use std::ops::ControlFlow;
+
+/// Errors above this part of the tolerance limit the next step, and are looked at for rounding.
+const LIMITING: f64 = 0.1;
+
+/// A step's error is at most this part of the way it goes.
+const ASTRAY: f64 = 1e-2;
+/// An error that keeps a step about as long as it is.
+const STEADY: f64 = 0.5;
 
 /// What a proposed step is no longer than.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +107,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             last_error,
             was_cut,
         });
-        self.stepper.weigh(&self.options.norm.with(self.floors.as_slice()));
+        if self.stepper.is_for_stiff() {
+            let noise = &self.field.noise().0.components;
+            self.stepper.weigh(&self.options.norm.with(self.floors.with_noise(noise, h_tolerance.min(remaining))));
+        }
+        let mut last_astray = None;
         loop {
             let proposed = |h| (h, StepLimit::Accuracy);
             let (h, limit) = self.options.fixed_step.map_or_else(|| self.proposed_step(h_crossing), proposed);
@@ -108,8 +122,14 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
             match self.stepper.attempt(self.field, start, h) {
                 Ok(taken) => {
-                    let error = self.stepper.error(&self.options.norm.with(self.floors.as_slice()), start);
-                    if self.options.fixed_step.is_some() || error <= 1.0 {
+                    let (error, astray) = self.judge(taken);
+                    // What a shorter step does not make smaller comes from elsewhere, as from the tolerance of an iteration inside.
+                    let is_stubborn = |(h, before): (f64, f64)| taken <= 0.6 * h && astray > 0.5 * before;
+                    let is_astray = astray > 1.0 && !last_astray.is_some_and(is_stubborn);
+                    let is_accepted = error <= 1.0 && !is_astray || self.options.fixed_step.is_some();
+                    last_astray = Some((taken, astray));
+                    let error = if is_accepted { error.max(astray.min(STEADY)) } else { error.max(astray) };
+                    if is_accepted {
                         let exponent = self.stepper.error_exponent();
                         if self.stepper.stands_in() {
                             self.controller.accept_lower(taken, error, exponent);
@@ -152,6 +172,23 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
     }
 
+    /// The error of the attempt just made, relative to its tolerance and to the way that it goes.
+    fn judge(&mut self, taken: f64) -> (f64, f64) {
+        let Self { field, stepper, floors, options: Options { norm, .. }, t, y, dy, mode, .. } = self;
+        let start = Start { t: *t, y, dy, mode };
+        let noise = &field.noise().0.components;
+        let mut error = stepper.error(&norm.with(floors.as_slice()), start);
+        if error > LIMITING {
+            error = stepper.error(&norm.with(floors.with_noise(noise, taken)), start);
+        }
+        if noise.is_empty() || error > 1.0 {
+            return (error, 0.0);
+        }
+        let atol = ASTRAY * distance(stepper.end(), y) / (y.len() as f64).sqrt();
+        let way = WrmsNorm { rtol: 0.0, atol };
+        (error, stepper.error(&way.with(floors.noise_alone(noise, taken)), start))
+    }
+
     /// Gives up a step that has passed something it did not show; the next attempt is half as long, or an attached contact is no longer taken for one.
     pub(super) fn halve(&mut self, h: f64, missed: Missed) -> ControlFlow<StopReason> {
         self.n_missed += 1;
@@ -162,7 +199,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.stepper.reset();
         if self.mode.attached().contains(&missed.contact) {
             // It depends on the slides no more.
-            self.mode.attach(self.mode.attached().iter().copied().filter(|c| *c != missed.contact).collect());
+            self.mode.detach(missed.contact);
         } else {
             self.controller = StepController::new(0.5 * h, self.stepper.error_exponent());
         }
@@ -232,4 +269,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.stats.rate_evaluations += 1;
         self.field.margins(&mut self.end.margins);
     }
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
 }

@@ -1,13 +1,14 @@
 //! Commit and tell: move to the cut, decide the modes there, guard against chatter, and tell the observers both sides.
 
 use super::dense::{Dense, Extent};
-use super::{CHATTER_LIMIT, Cut, Integration, Repeats, WRONG_SIDE, ZERO_LENGTH_LIMITS};
-use crate::ode::event::{Found, boundary_at, floor, visit_beyond};
-use crate::ode::field::PiecewiseField;
+use super::{CHATTER_LIMIT, Cut, DRIFTING, Integration, Repeats, WRONG_SIDE, ZERO_LENGTH_LIMITS};
+use crate::ode::event::{Boundary, Found, boundary_at, floor, visit_beyond, visit_boundaries};
+use crate::ode::field::{NonFinite, PiecewiseField};
 use crate::ode::mode::{Contact, Mode};
 use crate::ode::observer::{BranchKind, BranchPoint, Event, Point, StepView};
 use crate::ode::outcome::StopReason;
 use crate::ode::resolve::{Meeting, changes};
+use crate::ode::scan::{mark_near, marked};
 use crate::ode::stepper::{Start, Stepper};
 use std::ops::ControlFlow;
 
@@ -85,9 +86,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
         let mut hits = found.hits;
         hits.sort_unstable();
-        let on_surface = self.mode.contacts_with(&hits);
+        let non_finite = |error: NonFinite| ControlFlow::Break(StopReason::NonFinite { what: error.what });
+        let blurred = self.blurred(&hits, &before.rates);
         if let Err(error) = self.field.project_last(&mut self.y, &self.mode, &hits) {
-            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
+            return non_finite(error);
+        }
+        let n_hits = hits.len();
+        hits.extend(blurred.into_iter().filter(|b| self.is_on(b)).map(|b| b.contact));
+        hits.sort_unstable();
+        let on_surface = self.mode.contacts_with(&hits);
+        if hits.len() > n_hits
+            && let Err(error) = self.field.project(&mut self.y, &self.mode, &on_surface)
+        {
+            return non_finite(error);
         }
         hits.retain(|c| !forced.contains(c));
         let exits = found.exits.into_iter().filter(|exit| !forced.contains(&exit.contact)).collect();
@@ -126,6 +137,46 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             Some(name) => ControlFlow::Break(StopReason::Rule { name }),
             None => ControlFlow::Continue(()),
         }
+    }
+
+    /// Boundaries that free switches may reach together with these hits although they were not seen to: one that comes slowly is located the worse for
+    /// it, and slides have drifted off their breakpoints. Whether they do is seen when the point has been put onto the surfaces.
+    fn blurred(&mut self, hits: &[Contact], rates: &[f64]) -> Vec<Boundary> {
+        let Self { field, mode, fresh, scratch, .. } = self;
+        let field = &**field;
+        let values = field.values();
+        let time = |hit: &Contact| {
+            let boundary = boundary_at(field, mode, *hit)?;
+            Some(floor(field, &boundary) / rates[hit.switch].abs())
+        };
+        let blur = hits.iter().filter_map(time).filter(|time| time.is_finite()).fold(0.0, f64::max);
+        let breakpoint = |c: &Contact| field.breakpoints(c.switch)[usize::from(c.breakpoint)];
+        let drift = mode.sliding().iter().map(|c| (values[c.switch] - breakpoint(c)).abs()).fold(0.0, f64::max);
+        let near = DRIFTING * drift;
+        let mut found = Vec::new();
+        let mut judge = |j: usize| {
+            visit_boundaries(field, mode, j, |b| {
+                let (distance, approach) = (b.distance(values[j]).abs(), -b.side.sign() * rates[j]);
+                let is_known = hits.contains(&b.contact) || fresh.contains(&b.contact);
+                if approach > 0.0 && distance <= near.max(DRIFTING * approach * blur) && !is_known {
+                    found.push(b);
+                }
+            });
+        };
+        match field.common_breakpoints() {
+            Some(breakpoints) => {
+                mark_near(breakpoints, values, (values, rates), (near, DRIFTING * blur), &mut scratch.marks);
+                marked(&scratch.marks).for_each(&mut judge);
+            }
+            None => (0..values.len()).for_each(&mut judge),
+        }
+        found
+    }
+
+    /// Whether a switch is on a boundary of its piece at the present point, up to rounding.
+    fn is_on(&mut self, boundary: &Boundary) -> bool {
+        let value = self.field.value_at(&self.y, &self.mode, boundary.contact.switch);
+        boundary.distance(value).abs() <= floor(&*self.field, boundary)
     }
 
     /// Counts repeated events of each switch; returns those that have to be forced to slide.

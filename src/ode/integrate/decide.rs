@@ -19,14 +19,14 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Decides a meeting at the present point, the surfaces of which it is on; contacts have come with `rates`. Returns those that lost their attraction.
     pub(super) fn decide(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
         let repelled = self.decide_modes(meeting, rates)?;
-        self.look_ahead(&meeting.hits)?;
+        self.look_ahead(&meeting.hits, false)?;
         ControlFlow::Continue(repelled)
     }
 
     /// The same at the start of a run, to which nothing has come: what stands on a breakpoint is there by choice.
     pub(super) fn decide_start(&mut self, meeting: &Meeting) -> ControlFlow<StopReason> {
         self.decide_modes(meeting, &vec![0.0; self.field.n_switches()])?;
-        self.look_ahead(&meeting.resting)
+        self.look_ahead(&meeting.resting, true)
     }
 
     /// By the first derivatives: one after the other where that will do, else together.
@@ -97,7 +97,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 if was_tried {
                     return ControlFlow::Break(undecided);
                 }
-                self.mode.attach(Vec::new());
+                self.mode.attach(Vec::new(), Vec::new());
                 return match self.resolve_here(meeting) {
                     Ok(_) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(undecided),
@@ -114,7 +114,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 None => self.mode.hold(contact),
             }
         }
-        self.mode.attach(settled.attached.iter().map(|&place| contacts[place]).collect());
+        let of = |places: &[usize]| places.iter().map(|&place| contacts[place]).collect();
+        self.mode.attach(of(&settled.attached), of(&settled.idle));
     }
 
     /// Evaluates at the present point in the present mode.
@@ -132,7 +133,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Contacts that have come to stand still are decided by what they do a little later, on the way that the flow takes: their rates may be zero for this
     /// instant alone, and where their jump is zero as well, nothing else tells.
-    fn look_ahead(&mut self, contacts: &[Contact]) -> ControlFlow<StopReason> {
+    fn look_ahead(&mut self, contacts: &[Contact], is_start: bool) -> ControlFlow<StopReason> {
         let noise = self.field.noise().0;
         let is_open = |c: &&Contact| {
             !self.mode.attached().contains(c)
@@ -151,7 +152,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut ahead: Vec<f64> = self.y.iter().zip(&self.work.dy).map(|(y, d)| y + step * d).collect();
         let mut mode: Mode = self.mode.clone();
         let all = mode.contacts_with(&open);
-        let meeting = Meeting { resting: open, ..Meeting::default() };
+        let meeting = Meeting { resting: open.clone(), ..Meeting::default() };
         let n_before = self.work.n_evaluations;
         let is_decided = self.field.project(&mut ahead, &mode, &all).is_ok()
             && resolve(self.field, &ahead, &mut mode, &meeting, &mut self.work).is_ok()
@@ -160,6 +161,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.stats.rate_evaluations += self.work.n_evaluations - n_before;
         if is_decided {
             self.mode = mode;
+            if is_start {
+                let rates = self.work.rates.clone();
+                self.report_other_ways(&ahead, &open, &rates);
+            }
         }
         self.enter_mode()
     }

@@ -1,12 +1,14 @@
 //! Locate: what cuts an accepted step short, an event or a stop rule, and at which part of the step.
 
 use super::branches::narrow_margin;
-use super::{Cut, Integration, MOST_RETAKES, Missed, RETAKE_SLACK, SIMULTANEOUS, WRONG_SIDE, X_TOL};
+use super::{Cut, DRIFTING, Integration, MOST_RETAKES, Missed, RETAKE_SLACK, SIMULTANEOUS, WRONG_SIDE, X_TOL};
 use crate::ode::event::{Found, Located, visit_beyond};
 use crate::ode::field::PiecewiseField;
+use crate::ode::mode::Contact;
 use crate::ode::outcome::StopReason;
 use crate::ode::root::{Bracket, first_outside};
 use crate::ode::stepper::{Start, Stepper};
+use crate::vector::norm;
 use std::ops::ControlFlow;
 
 /// The step just attempted, as event location sees it; a macro, so that the borrows of the other fields stay free.
@@ -75,8 +77,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.scratch.approaches.clear();
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
         let before = self.stepper.work().evaluations;
+        // Where the field is nothing but rounding, so are the margins on the way there.
+        let is_held = norm(self.stepper.end_field()) <= self.field.noise().0.field();
         let mut judged = located!(self, h, start, |_x: f64, _y: &mut [f64]| {});
-        let suspect = judged.suspect() || judged.slides_in_question();
+        let suspect = judged.suspect() || !is_held && judged.slides_in_question();
         let needs_dense = suspect || self.observer.needs_dense(self.t, self.t + h);
         if needs_dense && let Err(error) = self.stepper.prepare_dense(self.field, start) {
             return ControlFlow::Break(StopReason::NonFinite { what: error.what });
@@ -88,7 +92,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let stepper = &*self.stepper;
             let mut located = located!(self, h, start, |x: f64, y: &mut [f64]| stepper.interpolate(start, x, y));
             found = located.earliest();
-            if found.is_none() && located.slides_in_question() {
+            if found.is_none() && !is_held && located.slides_in_question() {
                 let end = located.end;
                 found = located.earliest_exit(1.0, &end.margins);
                 if found.is_none() && located.margins_may_dip() && located.stand_at(0.5).is_ok() {
@@ -181,12 +185,17 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     fn missed(&mut self, h: f64, found: Option<&Found>) -> Option<Missed> {
         let Self { field, mode, start, end, scratch, .. } = self;
         let moves = |switch: usize| start.rates[switch].abs().max(end.rates[switch].abs()) * h;
-        for contact in mode.attached() {
+        // Slides drift off their breakpoint by as much as the step is off, and what is attached to them as well.
+        let off = |contact: &Contact| {
             let at = field.breakpoints(contact.switch)[usize::from(contact.breakpoint)];
             let scale = (field.scale(contact.switch) + at.abs()).max(moves(contact.switch));
-            let distance = (field.values()[contact.switch] - at).abs();
-            if distance > WRONG_SIDE * scale {
-                return Some(Missed { contact: *contact, distance: -distance / scale });
+            (field.values()[contact.switch] - at).abs() / scale
+        };
+        let drift = mode.sliding().iter().map(off).fold(0.0, f64::max);
+        for contact in mode.attached() {
+            let distance = off(contact);
+            if distance > WRONG_SIDE.max(DRIFTING * drift) {
+                return Some(Missed { contact: *contact, distance: -distance });
             }
         }
         // What crosses within a step is seen from its ends; inside it only what was looked at is.

@@ -3,14 +3,29 @@
 use super::Integration;
 use crate::ode::controller::StepController;
 use crate::ode::event::{floor, visit_boundaries};
-use crate::ode::field::PiecewiseField;
-use crate::ode::mode::Contact;
+use crate::ode::field::{PiecewiseField, SlideMargin};
+use crate::ode::mode::{Contact, Side};
 use crate::ode::observer::{BranchKind, BranchPoint, Point, StartContact};
 use crate::ode::outcome::StopReason;
 use crate::ode::resolve::Meeting;
 use crate::ode::stepper::Stepper;
 use crate::vector::norm;
 use std::ops::ControlFlow;
+
+/// Sides from which the decision at a start is tried again.
+const OTHER_STARTS: u64 = 8;
+/// As long as there are no more contacts than this.
+const MOST_CONTACTS: usize = 64;
+/// Groups of contacts that are looked at there.
+const MOST_GROUPS: usize = 64;
+
+/// A side for each contact and trial, as good as thrown (the finaliser of SplitMix64).
+fn is_above(contact: u64, trial: u64) -> bool {
+    let mut x = (contact << 8 | trial).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (x ^ x >> 31) & 1 == 1
+}
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn begin(&mut self) -> ControlFlow<StopReason> {
@@ -30,8 +45,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let meeting = Meeting { resting: on_breakpoint.clone(), ..Meeting::default() };
             self.decide_start(&meeting)?;
             self.adopt_decision();
-            contacts
-                .extend(on_breakpoint.iter().map(|&contact| StartContact { contact, side: self.mode.side(contact) }));
+            let side = |contact| self.mode.side(contact).filter(|_| !self.mode.stays(contact));
+            contacts.extend(on_breakpoint.iter().map(|&contact| StartContact { contact, side: side(contact) }));
             self.fresh = on_breakpoint.iter().copied().filter(|c| !self.mode.slides(c.switch)).collect();
         } else {
             self.field.rates(&self.dy, &mut self.start.rates);
@@ -88,6 +103,58 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
                 self.observer.branch_point(&branch);
             }
         }
-        if moved { self.evaluate_here() } else { ControlFlow::Continue(()) }
+        let (y, rates) = (self.y.clone(), self.start.rates.clone());
+        self.report_other_ways(&y, contacts, &rates);
+        if moved || !contacts.is_empty() { self.evaluate_here() } else { ControlFlow::Continue(()) }
+    }
+
+    /// Lists a start from which contacts go elsewhere on another way on, if one is found; they have these rates on the way taken, at `y`, where the start is decided.
+    pub(super) fn report_other_ways(&mut self, y: &[f64], contacts: &[Contact], rates: &[f64]) {
+        let mut contacts = contacts.to_vec();
+        contacts.sort_unstable();
+        let Ok(Some(model)) = self.field.local_model(y, &self.mode, &contacts) else { return };
+        self.stats.evaluations += 1;
+        let mut groups = vec![(0..contacts.len()).collect()];
+        groups.extend(model.groups());
+        groups.truncate(MOST_GROUPS);
+        let found = groups.iter().find_map(|group| self.stays_otherwise(y, &contacts, group, rates)).or_else(|| {
+            let differs = |(e, rate, noise): (usize, f64, f64)| (rate - rates[contacts[e].switch]).abs() > noise;
+            let n_trials = if contacts.len() <= MOST_CONTACTS { OTHER_STARTS } else { 0 };
+            let mut others = (0..n_trials).filter_map(|k| model.settled_from(|e| is_above(e as u64, k)));
+            others.find_map(|rates| rates.into_iter().find(|&rate| differs(rate))).map(|(e, _, _)| contacts[e])
+        });
+        if let Some(contact) = found {
+            let branch = BranchPoint { t: self.t, contact, kind: BranchKind::RepellingStart, margin: 0.0 };
+            self.observer.branch_point(&branch);
+        }
+    }
+
+    /// The first contact that goes elsewhere where a group of them is all below, or all above their breakpoints, if that is consistent as well. The dead side of a unit whose
+    /// weights are zero is such a way on, and the one that descent takes with the slope 0 at the breakpoint.
+    fn stays_otherwise(&mut self, y: &[f64], contacts: &[Contact], group: &[usize], rates: &[f64]) -> Option<Contact> {
+        let Self { field, mode, work, dy_cut, stats, .. } = self;
+        let is_idle = |c: &Contact| mode.attached().contains(c) && !mode.stays(*c);
+        for side in [Side::Below, Side::Above] {
+            let mut other = mode.clone();
+            other.attach(Vec::new(), Vec::new());
+            group.iter().for_each(|&e| other.place(contacts[e], side));
+            stats.evaluations += 1;
+            stats.rate_evaluations += 1;
+            if field.eval(y, &other, dy_cut).is_err() {
+                continue;
+            }
+            field.rates(dy_cut, &mut work.rates);
+            field.margins(&mut work.margins);
+            let noise = field.noise().0;
+            let outward = |c: &Contact| other.side(*c).map_or(0.0, |side| side.sign() * work.rates[c.switch]);
+            let is_consistent = contacts.iter().all(|c| outward(c) >= -noise.rate(c.switch))
+                && !work.margins.iter().any(SlideMargin::is_over);
+            let differs =
+                |c: &&Contact| (work.rates[c.switch] - rates[c.switch]).abs() > noise.rate(c.switch) && !is_idle(c);
+            if let Some(contact) = contacts.iter().find(differs).filter(|_| is_consistent) {
+                return Some(*contact);
+            }
+        }
+        None
     }
 }

@@ -467,7 +467,7 @@ impl ContactField for Reduced {
         }
     }
 
-    fn margins_in(&self, mode: &Mode, out: &mut Vec<SlideMargin>) {
+    fn margins_in(&mut self, mode: &Mode, out: &mut Vec<SlideMargin>) {
         out.clear();
         out.extend(mode.sliding().iter().map(|&contact| self.slide_margin(contact)));
     }
