@@ -782,7 +782,7 @@ mod tests {
             let mut drawn = drawn(1000 + seed, 2 + 2 * (seed as usize % 2), 3, false);
             let from: Vec<f64> = drawn.gradient.iter().map(|g| -g).collect();
             let (settled, rates) = drawn.settled(&from);
-            let model = &drawn.model;
+            let model = &mut drawn.model;
             let mut mode = Mode::new(settled.sides.iter().map(|s| u16::from(*s == Some(Side::Above))).collect());
             let held: Vec<usize> = (0..model.len()).filter(|&e| settled.sides[e].is_none()).collect();
             held.iter().for_each(|&e| mode.hold(place(e)));

@@ -85,7 +85,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Lists starts from which both sides of a kink leave: the flow is not unique there.
     pub(super) fn report_repelling_starts(&mut self, contacts: &[Contact]) -> ControlFlow<StopReason> {
-        let mut moved = false;
+        let (mut moved, mut is_listed) = (false, false);
         for &contact in contacts {
             let (attraction, noise) = self.field.attraction(contact);
             let Some(side) = self.mode.side(contact).filter(|_| attraction < -1e-9 * noise) else { continue };
@@ -99,13 +99,17 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.field.rates(&self.dy_cut, &mut self.work.rates);
             self.stats.rate_evaluations += 1;
             if side.opposite().sign() * self.work.rates[contact.switch] > 0.0 {
+                is_listed = true;
                 let branch = BranchPoint { t: self.t, contact, kind: BranchKind::RepellingStart, margin: 0.0 };
                 self.observer.branch_point(&branch);
             }
         }
-        let (y, rates) = (self.y.clone(), self.start.rates.clone());
-        self.report_other_ways(&y, contacts, &rates);
-        if moved || !contacts.is_empty() { self.evaluate_here() } else { ControlFlow::Continue(()) }
+        if !contacts.is_empty() && !is_listed {
+            let (y, rates) = (self.y.clone(), self.start.rates.clone());
+            self.report_other_ways(&y, contacts, &rates);
+            moved = true;
+        }
+        if moved { self.evaluate_here() } else { ControlFlow::Continue(()) }
     }
 
     /// Lists a start from which contacts go elsewhere on another way on, if one is found; they have these rates on the way taken, at `y`, where the start is decided.
