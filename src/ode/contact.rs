@@ -180,6 +180,46 @@ impl LocalModel {
         Some((0..self.len()).filter(|e| !settled.idle.contains(e)).map(of).collect())
     }
 
+    /// The same flow where the contacts that are `passing` are cut no more: they pass on what they do on their side, and no longer count.
+    fn beyond(&self, passing: &[Option<Side>]) -> Self {
+        let c = self.len();
+        let mut model = Self { solution: Solution::default(), ..self.clone() };
+        if passing.iter().all(Option::is_none) {
+            return model;
+        }
+        let slope = |e: usize| passing[e].map_or(0.0, |side| self.slope_on(e, side));
+        // ζ = T(Vd + Ma′) with T = (I − MS)⁻¹ over the passing ones. Links come by increasing reader, so that sources are done.
+        let mut rows = vec![vec![0.0; c]; c];
+        for link in &self.links {
+            let factor = link.weight * slope(link.source);
+            if passing[link.source].is_none() {
+                rows[link.reader][link.source] += link.weight;
+            } else if factor != 0.0 {
+                let (before, from) = rows.split_at_mut(link.reader);
+                from[0].iter_mut().zip(&before[link.source]).for_each(|(to, v)| *to += factor * v);
+                (0..c).for_each(|k| model.gram[link.reader * c + k] += factor * model.gram[link.source * c + k]);
+                model.rates[link.reader] += factor * model.rates[link.source];
+                model.measured.rates[link.reader] += factor.abs() * model.measured.rates[link.source];
+            }
+        }
+        for link in self.links.iter().filter(|link| passing[link.source].is_some()) {
+            let factor = link.weight * slope(link.source);
+            (0..c).for_each(|k| model.gram[k * c + link.reader] += factor * model.gram[k * c + link.source]);
+        }
+        for f in (0..c).filter(|&f| passing[f].is_some()) {
+            let seed = slope(f) * self.mu[f];
+            (0..c).for_each(|e| model.rates[e] -= model.gram[e * c + f] * seed);
+            model.mu.iter_mut().zip(&rows[f]).for_each(|(mu, weight)| *mu += seed * weight);
+        }
+        (0..c).filter(|&f| passing[f].is_some()).for_each(|f| (model.mu[f], model.slopes[f]) = (0.0, (0.0, 0.0)));
+        model.links.clear();
+        for (reader, row) in rows.iter().enumerate() {
+            let cut = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
+            model.links.extend(cut.map(|(source, &weight)| Link { reader, source, weight }));
+        }
+        model
+    }
+
     /// What of the square of each contact's gradient is off the span of those of `others`, at most: independent ones among these are found in
     /// their order. Returns them as well.
     fn off_span(&self, others: &[usize]) -> (Vec<f64>, Vec<usize>) {
@@ -203,15 +243,15 @@ impl LocalModel {
 
     /// Contacts that cannot leave their breakpoint as long as those of `held` do not: their gradients lie in the span of theirs, or they read
     /// nothing but such contacts. `held` ones are not among them.
-    fn dependent(&self, mode: &Mode, held: &[usize]) -> Vec<usize> {
+    fn dependent(&self, held: &[usize]) -> Vec<usize> {
         let (left, _) = self.off_span(held);
         let mut depends: Vec<bool> = (0..self.len()).map(|e| held.contains(&e)).collect();
         for e in 0..self.len() {
+            let sources = || self.links.iter().filter(|link| link.reader == e).map(|link| link.source);
             depends[e] |= if self.square(e) > 0.0 {
                 left[e] <= INSIDE * self.square(e)
             } else {
-                let sources = || self.links.iter().filter(|link| link.reader == e).map(|link| link.source);
-                sources().any(|f| depends[f]) && sources().all(|f| depends[f] || self.slope(mode, f) == 0.0)
+                sources().any(|f| depends[f]) && sources().all(|f| depends[f])
             };
         }
         (0..self.len()).filter(|e| depends[*e] && !held.contains(e)).collect()
@@ -219,10 +259,13 @@ impl LocalModel {
 
     /// What a contact passes on.
     fn slope(&self, mode: &Mode, e: usize) -> f64 {
-        match mode.side(place(e)) {
-            None => 0.0,
-            Some(Side::Below) => self.slopes[e].0,
-            Some(Side::Above) => self.slopes[e].1,
+        mode.side(place(e)).map_or(0.0, |side| self.slope_on(e, side))
+    }
+
+    fn slope_on(&self, e: usize, side: Side) -> f64 {
+        match side {
+            Side::Below => self.slopes[e].0,
+            Side::Above => self.slopes[e].1,
         }
     }
 
@@ -239,7 +282,7 @@ impl LocalModel {
 
     /// Directions off the surfaces of independent contacts `held`, along which one of these leaves, downwards and then upwards, for each of them; and
     /// then those along which two of them leave while an attached third one stays.
-    fn ways_out(&self, held: &[usize], attached: &[usize], passing: &[Option<Side>]) -> Vec<WayOut> {
+    fn ways_out(&self, held: &[usize], attached: &[usize], passing: &[bool]) -> Vec<WayOut> {
         let mut ways = Vec::new();
         let mut values = vec![0.0; held.len()];
         for at in 0..held.len() {
@@ -274,14 +317,11 @@ impl LocalModel {
 
     /// Leaves the surfaces of independent contacts so that these take the given values. Contacts that are `passing` are on their way and stay on
     /// their side.
-    fn way_out(&self, held: &[usize], values: &[f64], passing: &[Option<Side>]) -> WayOut {
+    fn way_out(&self, held: &[usize], values: &[f64], passing: &[bool]) -> WayOut {
         let c = self.len();
         let mut zeta = vec![0.0; c];
         held.iter().zip(values).for_each(|(&e, v)| zeta[e] = *v);
-        let passed = |zeta: f64, e: usize| {
-            let is_below = passing[e].map_or(zeta < 0.0, |side| side == Side::Below);
-            zeta * if is_below { self.slopes[e].0 } else { self.slopes[e].1 }
-        };
+        let passed = |zeta: f64, e: usize| zeta * if zeta < 0.0 { self.slopes[e].0 } else { self.slopes[e].1 };
         let is_held = |e: usize| held.contains(&e);
         let (mut own, mut weights) = (values.to_vec(), Vec::new());
         // Links and gradients in turn: what a held one has from others it does not need from its own gradient.
@@ -319,23 +359,16 @@ impl LocalModel {
                 *zeta = 0.0;
             }
         }
-        // What is passing only passes by.
-        zeta.iter_mut().zip(passing).filter(|(_, side)| side.is_some()).for_each(|(zeta, _)| *zeta = 0.0);
+        // What is passing goes on by itself.
+        zeta.iter_mut().zip(passing).filter(|(_, passing)| **passing).for_each(|(zeta, _)| *zeta = 0.0);
         WayOut { zeta, slope, size, resolution: (TRUSTED * noise).max(LOCATED * size) }
-    }
-
-    /// Sides of the contacts that are neither held nor among those that stay where they are while the held ones do.
-    fn passing(&self, mode: &Mode, held: &[usize], attached: &[usize]) -> Vec<Option<Side>> {
-        let passes = |e: usize| !held.contains(&e) && !attached.contains(&e);
-        (0..self.len()).map(|e| mode.side(place(e)).filter(|_| passes(e))).collect()
     }
 
     /// Margins of the sliding contacts of a mode in which others are attached: the slope of the loss on the way out, that of all ways out on which a
     /// contact has its side. They hold for what slides as a whole.
     pub fn joint_margins(&self, mode: &Mode, own: &[SlideMargin]) -> Vec<SlideMargin> {
         let (held, attached) = (places(mode.sliding()), places(mode.attached()));
-        let passing = self.passing(mode, &held, &attached);
-        let ways = self.ways_out(&held, &attached, &passing);
+        let ways = self.ways_out(&held, &attached, &vec![false; self.len()]);
         let mut joint = own.to_vec();
         for (at, margin) in joint.iter_mut().enumerate() {
             let (below, above) = (&ways[2 * at], &ways[2 * at + 1]);
@@ -464,7 +497,7 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
     for _ in 0..4 + 2 * c {
         follow(model, &mut mode, &mut distance, &ease, work)?;
         let Some(way) = way_on(model, &mut mode, &distance, work) else {
-            return Ok(conclude(model, mode, &arrival));
+            return Ok(conclude(model, mode, &distance, &arrival, work));
         };
         way.take(&mut mode, &mut distance);
     }
@@ -473,25 +506,45 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
 
 /// Which of the contacts that stay where they are are held: of those that depend on each other the first ones, so that it is the same however they came; the others have
 /// the side they had.
-fn conclude(model: &mut LocalModel, mut mode: Mode, arrival: &Arrival<'_>) -> Settled {
-    let has_gradient = |model: &LocalModel, e: usize| model.square(e) > 0.0;
+fn conclude(
+    model: &mut LocalModel,
+    mut mode: Mode,
+    distance: &[f64],
+    arrival: &Arrival<'_>,
+    work: &Workspace,
+) -> Settled {
+    let moves = |e: usize| !mode.slides(e) && work.rates[e].abs() > model.solution.noise.rate(e);
+    let passing: Vec<Option<Side>> = (0..model.len()).map(|e| mode.side(place(e)).filter(|_| moves(e))).collect();
+    let left = model.beyond(&passing);
+    let has_gradient = |e: &usize| left.square(*e) > 0.0;
     let held = places(mode.sliding());
-    let independent: Vec<usize> = held.iter().copied().filter(|&e| has_gradient(model, e)).collect();
-    let mut attached = model.dependent(&mode, &independent);
+    let rests = |e: &usize| passing[*e].is_none();
+    // What reads nothing but others is held by holding these, if they stand still as well.
+    let is_among = |e: usize| distance[e].abs() <= 0.1 * FAR * model.square(e).sqrt();
+    let mut is_read = vec![false; left.len()];
+    for e in (0..left.len()).rev().filter(|e| !has_gradient(e)) {
+        let is_source = held.contains(&e) || is_read[e];
+        left.links.iter().filter(|link| is_source && link.reader == e).for_each(|link| is_read[link.source] = true);
+    }
+    let stands = |&e: &usize| mode.slides(e) || is_read[e] && rests(&e) && is_among(e);
+    let independent: Vec<usize> = (0..left.len()).filter(stands).filter(has_gradient).collect();
+    let mut attached = left.dependent(&independent);
+    attached.retain(rests);
     if !attached.is_empty() {
         let mut staying = independent;
-        staying.extend(attached.iter().copied().filter(|&e| has_gradient(model, e)));
+        staying.extend(attached.iter().copied().filter(has_gradient));
         staying.sort_unstable();
-        let (_, mut basis) = model.off_span(&staying);
+        let (_, mut basis) = left.off_span(&staying);
         // What nothing keeps from moving is held, whether it has a gradient of its own or not.
-        basis.extend(held.iter().copied().filter(|e| !has_gradient(model, *e) && !attached.contains(e)));
+        basis.extend(held.iter().copied().filter(|e| !has_gradient(e) && !attached.contains(e)));
         let others = staying.iter().chain(&attached).copied().filter(|e| !basis.contains(e));
         others.for_each(|e| mode.place(place(e), arrival.sides[e].unwrap_or(Side::Below)));
         basis.iter().for_each(|&e| mode.hold(place(e)));
-        attached = model.dependent(&mode, &basis);
+        attached = left.dependent(&basis);
+        attached.retain(rests);
         model.solve(&mode);
     }
-    let idle = attached.iter().copied().filter(|&e| !has_gradient(model, e)).collect();
+    let idle = attached.iter().copied().filter(|e| !has_gradient(e)).collect();
     Settled { sides: (0..model.len()).map(|e| mode.side(place(e))).collect(), attached, idle }
 }
 
@@ -502,26 +555,32 @@ fn way_on(model: &LocalModel, mode: &mut Mode, distance: &[f64], work: &Workspac
         let is_among = distance[e].abs() <= 0.1 * FAR * model.square(e).sqrt();
         mode.slides(e) || is_among && work.rates[e].abs() <= noise.rate(e)
     };
-    let mut order: Vec<usize> = (0..model.len()).filter(|&e| model.square(e) > 0.0 && stays(e)).collect();
+    let passing: Vec<Option<Side>> = (0..model.len()).map(|e| mode.side(place(e)).filter(|_| !stays(e))).collect();
+    let left = model.beyond(&passing);
+    let mut order: Vec<usize> = (0..model.len()).filter(|&e| left.square(e) > 0.0 && stays(e)).collect();
     order.sort_by_key(|&e| (!mode.slides(e), e));
-    let (_, mut basis) = model.off_span(&order);
+    let (_, mut basis) = left.off_span(&order);
     // A free contact on which nothing else depends is where it belongs.
     let others: Vec<usize> = order.iter().copied().filter(|e| !basis.contains(e)).collect();
-    basis.retain(|&b| mode.slides(b) || others.iter().any(|&o| model.depends_on(o, b)) || model.is_read(b));
+    basis.retain(|&b| mode.slides(b) || others.iter().any(|&o| left.depends_on(o, b)) || left.is_read(b));
     basis.sort_unstable();
-    let attached = model.dependent(mode, &basis);
+    let mut attached = left.dependent(&basis);
+    attached.retain(|&e| passing[e].is_none());
     if attached.is_empty() {
         return None;
     }
     let falls = |way: &WayOut| way.slope < -way.resolution;
     let steepness = |way: &WayOut| way.slope / way.size;
-    let passing = model.passing(mode, &basis, &attached);
-    let ways = model.ways_out(&basis, &attached, &passing);
-    let steepest = ways.into_iter().filter(falls).min_by(|a, b| steepness(a).total_cmp(&steepness(b)));
-    if steepest.is_none() {
+    let goes_on: Vec<bool> = passing.iter().map(Option::is_some).collect();
+    let ways = left.ways_out(&basis, &attached, &goes_on);
+    let steepest = ways.iter().filter(|way| falls(way)).min_by(|a, b| steepness(a).total_cmp(&steepness(b)));
+    // Nothing is held that one side does not push back at all: it is attached to that side, as a single slide is let go.
+    let slack = || ways.iter().find(|way| way.slope <= way.resolution / TRUSTED);
+    let way = steepest.or_else(slack).cloned();
+    if way.is_none() {
         basis.iter().for_each(|&e| mode.hold(place(e)));
     }
-    steepest
+    way
 }
 
 /// Takes slides that end out to where they leave to, with what depends on them. Returns the rates below which a contact rests there: its rate begins at zero.
@@ -540,8 +599,12 @@ fn leave(model: &LocalModel, exits: &[Exit], mode: &mut Mode, distance: &mut [f6
             rate_scale = rate_scale.max(exit.rate_scale / square.sqrt());
         }
     }
-    let attached = model.dependent(mode, &held);
-    let way = model.way_out(&held, &values, &model.passing(mode, &held, &attached));
+    let attached = model.dependent(&held);
+    let passes = |e: &usize| !held.contains(e) && !attached.contains(e);
+    let passing: Vec<Option<Side>> =
+        (0..model.len()).map(|e| mode.side(place(e)).filter(|_| passes(&e))).collect();
+    let goes_on: Vec<bool> = passing.iter().map(Option::is_some).collect();
+    let way = model.beyond(&passing).way_out(&held, &values, &goes_on);
     way.take(mode, distance);
     ease.iter_mut().zip(&way.zeta).for_each(|(ease, zeta)| *ease = RELEASED_RATE_TOL * rate_scale * zeta.abs());
     ease
@@ -798,7 +861,10 @@ mod tests {
             }
             let mut own = Vec::new();
             model.margins_in(&mode, &mut own);
-            for margin in model.joint_margins(&mode, &own) {
+            let passes = |e: &usize| !settled.attached.contains(e);
+            let passing: Vec<Option<Side>> =
+                (0..model.len()).map(|e| settled.sides[e].filter(|_| passes(&e))).collect();
+            for margin in model.beyond(&passing).joint_margins(&mode, &own) {
                 assert!(margin.least() >= -1e-12, "seed {seed}: {margin:?}");
             }
         }

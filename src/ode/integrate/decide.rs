@@ -18,29 +18,40 @@ const AHEAD: f64 = 1e-5;
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Decides a meeting at the present point, the surfaces of which it is on; contacts have come with `rates`. Returns those that lost their attraction.
     pub(super) fn decide(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
-        let repelled = self.decide_modes(meeting, rates)?;
-        self.look_ahead(&meeting.hits, false)?;
-        ControlFlow::Continue(repelled)
+        let decided = self.decide_modes(meeting, rates)?;
+        self.look_ahead(&meeting.hits, decided.is_none(), false)?;
+        ControlFlow::Continue(decided.unwrap_or_default())
     }
 
     /// The same at the start of a run, to which nothing has come: what stands on a breakpoint is there by choice.
     pub(super) fn decide_start(&mut self, meeting: &Meeting) -> ControlFlow<StopReason> {
-        self.decide_modes(meeting, &vec![0.0; self.field.n_switches()])?;
-        self.look_ahead(&meeting.resting, true)
+        let decided = self.decide_modes(meeting, &vec![0.0; self.field.n_switches()])?;
+        self.look_ahead(&meeting.resting, decided.is_none(), true)
     }
 
-    /// By the first derivatives: one after the other where that will do, else together.
-    fn decide_modes(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
+    /// By the first derivatives: one after the other where that will do, else together, of which nothing is returned.
+    fn decide_modes(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Option<Vec<Contact>>> {
         self.undecided.clone_from(&self.mode);
         let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly();
         let generic = if is_generic { self.decide_generic(meeting) } else { Err(ResolveError::Undecided) };
+        // What has come and stands still does so because others hold it.
+        let noise = self.field.noise().0;
+        let rests = |c: &Contact| {
+            !self.mode.slides(c.switch) && self.work.rates[c.switch].abs() <= noise.rate(c.switch)
+        };
+        let are_held = generic.is_ok() && !self.mode.sliding().is_empty() && meeting.hits.iter().any(rests);
         match generic {
-            Ok(repelled) => ControlFlow::Continue(repelled),
+            Ok(repelled) if !are_held => ControlFlow::Continue(Some(repelled)),
+            Ok(_) => {
+                self.mode.clone_from(&self.undecided);
+                self.decide_jointly(meeting, rates, false)?;
+                ControlFlow::Continue(None)
+            }
             Err(ResolveError::NonFinite(error)) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
             Err(ResolveError::Undecided) => {
                 self.mode.clone_from(&self.undecided);
                 self.decide_jointly(meeting, rates, is_generic)?;
-                ControlFlow::Continue(Vec::new())
+                ControlFlow::Continue(None)
             }
         }
     }
@@ -86,7 +97,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let settled = model.map(|mut model| settle(&mut model, arrival, &mut Workspace::default()));
         match settled {
             Some(Ok(settled)) => {
-                self.adopt_settled(&contacts, &settled);
+                adopt(&mut self.mode, &contacts, &settled);
                 meeting.forced.iter().for_each(|&contact| self.mode.hold(contact));
             }
             Some(Err(ResolveError::NonFinite(error))) => {
@@ -107,15 +118,20 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.enter_mode()
     }
 
-    fn adopt_settled(&mut self, contacts: &[Contact], settled: &Settled) {
-        for (&contact, side) in contacts.iter().zip(&settled.sides) {
-            match side {
-                Some(side) => self.mode.place(contact, *side),
-                None => self.mode.hold(contact),
-            }
-        }
-        let of = |places: &[usize]| places.iter().map(|&place| contacts[place]).collect();
-        self.mode.attach(of(&settled.attached), of(&settled.idle));
+    /// Decides contacts that have come to stand still from their local model at another point; says whether that was possible.
+    fn settle_at(&mut self, y: &[f64], mode: &mut Mode, open: &[Contact]) -> bool {
+        let mut contacts = mode.contacts_with(mode.attached());
+        contacts.extend(open);
+        contacts.sort_unstable();
+        contacts.dedup();
+        let Ok(Some(mut model)) = self.field.local_model(y, mode, &contacts) else { return false };
+        self.stats.evaluations += 1;
+        let sides: Vec<Option<Side>> = contacts.iter().map(|&c| mode.side(c)).collect();
+        let (rates, hits) = (vec![0.0; contacts.len()], vec![false; contacts.len()]);
+        let arrival = Arrival { sides: &sides, rates: &rates, exits: &[], hits: &hits };
+        let Ok(settled) = settle(&mut model, arrival, &mut Workspace::default()) else { return false };
+        adopt(mode, &contacts, &settled);
+        true
     }
 
     /// Evaluates at the present point in the present mode.
@@ -133,7 +149,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Contacts that have come to stand still are decided by what they do a little later, on the way that the flow takes: their rates may be zero for this
     /// instant alone, and where their jump is zero as well, nothing else tells.
-    fn look_ahead(&mut self, contacts: &[Contact], is_start: bool) -> ControlFlow<StopReason> {
+    fn look_ahead(&mut self, contacts: &[Contact], jointly: bool, is_start: bool) -> ControlFlow<StopReason> {
         let noise = self.field.noise().0;
         let is_open = |c: &&Contact| {
             !self.mode.attached().contains(c)
@@ -155,17 +171,39 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let meeting = Meeting { resting: open.clone(), ..Meeting::default() };
         let n_before = self.work.n_evaluations;
         let is_decided = self.field.project(&mut ahead, &mode, &all).is_ok()
-            && resolve(self.field, &ahead, &mut mode, &meeting, &mut self.work).is_ok()
-            && self.field.slides_regularly();
+            && if jointly {
+                self.settle_at(&ahead, &mut mode, &open)
+            } else {
+                resolve(self.field, &ahead, &mut mode, &meeting, &mut self.work).is_ok()
+                    && self.field.slides_regularly()
+            };
         self.stats.evaluations += self.work.n_evaluations - n_before;
         self.stats.rate_evaluations += self.work.n_evaluations - n_before;
         if is_decided {
             self.mode = mode;
             if is_start {
-                let rates = self.work.rates.clone();
-                self.report_other_ways(&ahead, &open, &rates);
+                let Self { field, work: Workspace { dy, rates, .. }, mode, stats, .. } = self;
+                stats.evaluations += 1;
+                stats.rate_evaluations += 1;
+                if field.eval(&ahead, mode, dy).is_ok() {
+                    field.rates(dy, rates);
+                    let rates = rates.clone();
+                    self.report_other_ways(&ahead, &open, &rates);
+                }
             }
         }
         self.enter_mode()
     }
+}
+
+/// Puts contacts where they were decided to be.
+fn adopt(mode: &mut Mode, contacts: &[Contact], settled: &Settled) {
+    for (&contact, side) in contacts.iter().zip(&settled.sides) {
+        match side {
+            Some(side) => mode.place(contact, *side),
+            None => mode.hold(contact),
+        }
+    }
+    let of = |places: &[usize]| places.iter().map(|&place| contacts[place]).collect();
+    mode.attach(of(&settled.attached), of(&settled.idle));
 }
