@@ -497,7 +497,7 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
     for _ in 0..4 + 2 * c {
         follow(model, &mut mode, &mut distance, &ease, work)?;
         let Some(way) = way_on(model, &mut mode, &distance, work) else {
-            return Ok(conclude(model, mode, &distance, &arrival, work));
+            return Ok(conclude(model, mode, &arrival, work));
         };
         way.take(&mut mode, &mut distance);
     }
@@ -506,13 +506,7 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
 
 /// Which of the contacts that stay where they are are held: of those that depend on each other the first ones, so that it is the same however they came; the others have
 /// the side they had.
-fn conclude(
-    model: &mut LocalModel,
-    mut mode: Mode,
-    distance: &[f64],
-    arrival: &Arrival<'_>,
-    work: &Workspace,
-) -> Settled {
+fn conclude(model: &mut LocalModel, mut mode: Mode, arrival: &Arrival<'_>, work: &Workspace) -> Settled {
     let moves = |e: usize| !mode.slides(e) && work.rates[e].abs() > model.solution.noise.rate(e);
     let passing: Vec<Option<Side>> = (0..model.len()).map(|e| mode.side(place(e)).filter(|_| moves(e))).collect();
     let left = model.beyond(&passing);
@@ -520,14 +514,21 @@ fn conclude(
     let held = places(mode.sliding());
     let rests = |e: &usize| passing[*e].is_none();
     // What reads nothing but others is held by holding these, if they stand still as well.
-    let is_among = |e: usize| distance[e].abs() <= 0.1 * FAR * model.square(e).sqrt();
     let mut is_read = vec![false; left.len()];
     for e in (0..left.len()).rev().filter(|e| !has_gradient(e)) {
         let is_source = held.contains(&e) || is_read[e];
         left.links.iter().filter(|link| is_source && link.reader == e).for_each(|link| is_read[link.source] = true);
     }
-    let stands = |&e: &usize| mode.slides(e) || is_read[e] && rests(&e) && is_among(e);
-    let independent: Vec<usize> = (0..left.len()).filter(stands).filter(has_gradient).collect();
+    let stands = |&e: &usize| mode.slides(e) || is_read[e] && rests(&e);
+    let mut independent: Vec<usize> = (0..left.len()).filter(stands).filter(has_gradient).collect();
+    let goes_on: Vec<bool> = passing.iter().map(Option::is_some).collect();
+    let falls = |way: WayOut| way.slope < -way.resolution;
+    if independent.iter().any(|e| !mode.slides(*e)) {
+        let (_, basis) = left.off_span(&independent);
+        if left.ways_out(&basis, &left.dependent(&basis), &goes_on).into_iter().any(falls) {
+            independent.retain(|e| mode.slides(*e));
+        }
+    }
     let mut attached = left.dependent(&independent);
     attached.retain(rests);
     if !attached.is_empty() {
