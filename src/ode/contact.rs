@@ -220,6 +220,38 @@ impl LocalModel {
         model
     }
 
+    /// After [`settle`]: the first contact that goes elsewhere where a step of descent lands on one side of what slid, by as much as it is pushed back
+    /// there, and not on it.
+    pub fn lands_elsewhere(&self, arrival: Arrival<'_>) -> Option<usize> {
+        let (c, has_slid) = (self.len(), arrival.sides.contains(&None));
+        if !has_slid || !arrival.exits.is_empty() || !arrival.hits.contains(&true) || c > MOST_LANDED {
+            return None;
+        }
+        let mut before = self.clone();
+        let mut mode = Mode::new(arrival.sides.iter().map(|side| u16::from(*side == Some(Side::Above))).collect());
+        (0..c).filter(|&e| arrival.sides[e].is_none()).for_each(|e| mode.hold(place(e)));
+        before.solve(&mode);
+        let mut margins = Vec::new();
+        before.margins_in(&mode, &mut margins);
+        [Side::Below, Side::Above].into_iter().find_map(|side| {
+            let (mut sides, mut rates, mut hits) =
+                (arrival.sides.to_vec(), arrival.rates.to_vec(), arrival.hits.to_vec());
+            for (contact, margin) in mode.sliding().iter().zip(&margins) {
+                let e = contact.switch;
+                (sides[e], hits[e]) = (Some(side), true);
+                rates[e] = margin.square * if side == Side::Below { margin.below } else { margin.above };
+            }
+            let mut other = self.clone();
+            let arrival = Arrival { sides: &sides, rates: &rates, exits: &[], hits: &hits };
+            let settled = settle(&mut other, arrival, &mut Workspace::default()).ok()?;
+            let (here, there) = (&self.solution, &other.solution);
+            let differs = |&e: &usize| {
+                !settled.idle.contains(&e) && (here.rates[e] - there.rates[e]).abs() > here.noise.rate(e)
+            };
+            (0..c).find(differs)
+        })
+    }
+
     /// What of the square of each contact's gradient is off the span of those of `others`, at most: independent ones among these are found in
     /// their order. Returns them as well.
     fn off_span(&self, others: &[usize]) -> (Vec<f64>, Vec<usize>) {
@@ -476,6 +508,9 @@ pub struct Settled {
     /// Those among them that have no gradient of their own.
     pub idle: Vec<usize>,
 }
+
+/// With how many contacts the sides that slides may land on are looked at.
+const MOST_LANDED: usize = 64;
 
 /// Distance at which contacts start, in distances between the kinks that coincided.
 const FAR: f64 = 1e3;

@@ -106,6 +106,8 @@ pub enum BranchKind {
     NearMiss,
     /// A switch crossed a repelling kink with hardly any speed.
     NarrowCrossing,
+    /// Slides met other switches that depend on each other, and where they go depends on the side that they come from.
+    SeveralWays,
     /// A switch that chattered was held for one step whatever its margins said.
     Regularised,
 }

@@ -369,7 +369,7 @@ pub struct BranchSummary {
     pub sample: usize,
     /// Breakpoint, from 0.
     pub breakpoint: usize,
-    /// `repelling_start`, `lost_attraction`, `narrow_exit`, `near_miss`, `narrow_crossing` or `regularised`.
+    /// `repelling_start`, `lost_attraction`, `narrow_exit`, `near_miss`, `narrow_crossing`, `several_ways` or `regularised`.
     pub kind: String,
     /// Relative distance from the other continuation; 0 when both solve the equations.
     pub margin: Option<f64>,

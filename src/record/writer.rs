@@ -521,6 +521,7 @@ fn branch_summary(row: &BranchRow) -> BranchSummary {
         BranchKind::NarrowExit => "narrow_exit",
         BranchKind::NearMiss => "near_miss",
         BranchKind::NarrowCrossing => "narrow_crossing",
+        BranchKind::SeveralWays => "several_ways",
         BranchKind::Regularised => "regularised",
     };
     BranchSummary {

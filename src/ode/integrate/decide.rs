@@ -6,6 +6,7 @@ use crate::ode::contact::{Arrival, Settled, settle};
 use crate::ode::event::Exit;
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode, Side};
+use crate::ode::observer::{BranchKind, BranchPoint};
 use crate::ode::outcome::StopReason;
 use crate::ode::resolve::{Meeting, ResolveError, Workspace, resolve};
 use crate::ode::stepper::Stepper;
@@ -94,10 +95,19 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let hits: Vec<bool> = contacts.iter().map(|c| meeting.hits.contains(c)).collect();
         let come: Vec<f64> = contacts.iter().map(|c| rates[c.switch]).collect();
         let arrival = Arrival { sides: &sides, rates: &come, exits: &exits, hits: &hits };
-        let settled = model.map(|mut model| settle(&mut model, arrival, &mut Workspace::default()));
+        let mut other = None;
+        let settled = model.map(|mut model| {
+            let settled = settle(&mut model, arrival, &mut Workspace::default());
+            other = settled.is_ok().then(|| model.lands_elsewhere(arrival)).flatten();
+            settled
+        });
         match settled {
             Some(Ok(settled)) => {
                 adopt(&mut self.mode, &contacts, &settled);
+                if let Some(contact) = other.map(|place| contacts[place]) {
+                    let kind = BranchKind::SeveralWays;
+                    self.observer.branch_point(&BranchPoint { t: self.t, contact, kind, margin: 0.0 });
+                }
                 meeting.forced.iter().for_each(|&contact| self.mode.hold(contact));
             }
             Some(Err(ResolveError::NonFinite(error))) => {
