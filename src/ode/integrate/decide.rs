@@ -2,7 +2,7 @@
 //! look ahead where the first derivatives say nothing.
 
 use super::Integration;
-use crate::ode::contact::{Arrival, Settled, settle};
+use crate::ode::contact::{Arrival, Settled};
 use crate::ode::event::Exit;
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode, Side};
@@ -94,15 +94,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let exits: Vec<Exit> = meeting.exits.iter().filter_map(local).collect();
         let hits: Vec<bool> = contacts.iter().map(|c| meeting.hits.contains(c)).collect();
         let come: Vec<f64> = contacts.iter().map(|c| rates[c.switch]).collect();
-        let arrival = Arrival { sides: &sides, rates: &come, exits: &exits, hits: &hits };
-        let mut other = None;
-        let settled = model.map(|mut model| {
-            let settled = settle(&mut model, arrival, &mut Workspace::default());
-            other = settled.is_ok().then(|| model.lands_elsewhere(arrival)).flatten();
-            settled
-        });
-        match settled {
-            Some(Ok(settled)) => {
+        let is_start = self.stats.steps == 0;
+        let arrival = Arrival { sides: &sides, rates: &come, exits: &exits, hits: &hits, is_start };
+        match model.map(|model| model.settle(arrival)) {
+            Some(Ok((settled, other))) => {
                 adopt(&mut self.mode, &contacts, &settled);
                 if let Some(contact) = other.map(|place| contacts[place]) {
                     let kind = BranchKind::SeveralWays;
@@ -134,12 +129,13 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         contacts.extend(open);
         contacts.sort_unstable();
         contacts.dedup();
-        let Ok(Some(mut model)) = self.field.local_model(y, mode, &contacts) else { return false };
+        let Ok(Some(model)) = self.field.local_model(y, mode, &contacts) else { return false };
         self.stats.evaluations += 1;
         let sides: Vec<Option<Side>> = contacts.iter().map(|&c| mode.side(c)).collect();
         let (rates, hits) = (vec![0.0; contacts.len()], vec![false; contacts.len()]);
-        let arrival = Arrival { sides: &sides, rates: &rates, exits: &[], hits: &hits };
-        let Ok(settled) = settle(&mut model, arrival, &mut Workspace::default()) else { return false };
+        let is_start = self.stats.steps == 0;
+        let arrival = Arrival { sides: &sides, rates: &rates, exits: &[], hits: &hits, is_start };
+        let Ok((settled, _)) = model.settle(arrival) else { return false };
         adopt(mode, &contacts, &settled);
         true
     }

@@ -1,6 +1,7 @@
 //! The start of a run: modes of switches that begin on a breakpoint, the first step, starts that are not unique.
 
 use super::Integration;
+use crate::ode::contact::OTHER_STARTS;
 use crate::ode::controller::StepController;
 use crate::ode::event::{floor, visit_boundaries};
 use crate::ode::field::{PiecewiseField, SlideMargin};
@@ -12,20 +13,10 @@ use crate::ode::stepper::Stepper;
 use crate::vector::norm;
 use std::ops::ControlFlow;
 
-/// Sides from which the decision at a start is tried again.
-const OTHER_STARTS: u64 = 8;
 /// As long as there are no more contacts than this.
 const MOST_CONTACTS: usize = 64;
 /// Groups of contacts that are looked at there.
 const MOST_GROUPS: usize = 64;
-
-/// A side for each contact and trial, as good as thrown (the finaliser of SplitMix64).
-fn is_above(contact: u64, trial: u64) -> bool {
-    let mut x = (contact << 8 | trial).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (x ^ x >> 31) & 1 == 1
-}
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn begin(&mut self) -> ControlFlow<StopReason> {
@@ -124,7 +115,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let found = groups.iter().find_map(|group| self.stays_otherwise(y, &contacts, group, rates)).or_else(|| {
             let differs = |(e, rate, noise): (usize, f64, f64)| (rate - rates[contacts[e].switch]).abs() > noise;
             let n_trials = if contacts.len() <= MOST_CONTACTS { OTHER_STARTS } else { 0 };
-            let mut others = (0..n_trials).filter_map(|k| model.settled_from(|e| is_above(e as u64, k)));
+            let mut others = (0..n_trials).filter_map(|k| model.other_rates(k));
             others.find_map(|rates| rates.into_iter().find(|&rate| differs(rate))).map(|(e, _, _)| contacts[e])
         });
         if let Some(contact) = found {
