@@ -306,9 +306,11 @@ impl LocalModel {
         before.solve(&mode);
         let mut margins = Vec::new();
         before.margins_in(&mode, &mut margins);
-        [Side::Below, Side::Above].into_iter().find_map(|side| {
-            let (mut sides, mut rates, mut hits) =
-                (arrival.sides.to_vec(), arrival.rates.to_vec(), arrival.hits.to_vec());
+        // Past the other surfaces as it goes on, or not yet.
+        let ways = [Side::Below, Side::Above].into_iter().flat_map(|side| [(side, 1.0), (side, 0.0)]);
+        ways.into_iter().find_map(|(side, past)| {
+            let (mut sides, mut hits) = (arrival.sides.to_vec(), arrival.hits.to_vec());
+            let mut rates: Vec<f64> = arrival.rates.iter().map(|rate| past * rate).collect();
             for (contact, margin) in mode.sliding().iter().zip(&margins) {
                 let e = contact.switch;
                 (sides[e], hits[e]) = (Some(side), true);

@@ -13,6 +13,8 @@ use crate::ode::stepper::Stepper;
 use crate::vector::norm;
 use std::ops::ControlFlow;
 
+/// With how many contacts ways on from a start are compared.
+const MOST_COMPARED: usize = 64;
 /// How far ahead the look goes, in parts of ‖y‖: the root of what rounding leaves of a second difference is smaller.
 const AHEAD: f64 = 1e-5;
 
@@ -33,7 +35,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// By the first derivatives: one after the other where that will do, else together, of which nothing is returned.
     fn decide_modes(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Option<Vec<Contact>>> {
         self.undecided.clone_from(&self.mode);
-        let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly();
+        // Where nothing has come, several ways on are compared.
+        let is_compared = self.stats.steps == 0 && (2..=MOST_COMPARED).contains(&meeting.resting.len());
+        let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly() && !is_compared;
         let generic = if is_generic { self.decide_generic(meeting) } else { Err(ResolveError::Undecided) };
         // What has come and stands still does so because others hold it.
         let noise = self.field.noise().0;
