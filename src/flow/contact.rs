@@ -69,9 +69,9 @@ impl FlowField {
         let of = |values: &[f64]| places.iter().map(|&j| values.get(j).copied().unwrap_or(0.0)).collect();
         let measured = Noise {
             field: noise.field,
-            components: Vec::new(),
             rates: of(&noise.rates),
             sensitivities: of(&noise.sensitivities),
+            ..Noise::NONE
         };
         let slope = |contact: &Contact| self.one_sided_slopes_at(y, batch.layer_of(contact.switch), contact.breakpoint);
         let slopes = contacts.iter().map(slope).collect();

@@ -559,6 +559,7 @@ impl PiecewiseField for FlowField {
         let at = At { batch, data, loss: *loss, theta, forward, delta };
         noise_meter.measure(at, noise);
         if !switches.are_single() {
+            switches.gather_own(&mut noise.values);
             switches.gather_own(&mut noise.rates);
             switches.sum_own(&mut noise.sensitivities);
         }

@@ -50,6 +50,9 @@ impl NoiseMeter {
         dz.resize(batch.n_switches(), 0.0);
         df.resize(batch.n_outputs(), 0.0);
         batch.tangent(theta, forward, theta, dz, df, scratch);
+        let unit = f64::EPSILON * growth(batch);
+        noise.values.clear();
+        noise.values.extend(dz.iter().map(|size| unit * size));
         loss.seed_terms(data, batch.network().n_outputs_per_part(), &at.forward.f, df, seed);
         injected.clear();
         // All switches may come to slide; it is asked for in steps that allocate nothing else.
@@ -58,7 +61,6 @@ impl NoiseMeter {
         gradient.resize(theta.len(), 0.0);
         batch.backward(theta, forward, seed, injected, backward, gradient);
         batch.tangent(theta, forward, gradient, dz, df, scratch);
-        let unit = f64::EPSILON * growth(batch);
         noise.field = unit * norm(gradient);
         let of_each =
             [(&mut noise.components, &*gradient), (&mut noise.rates, dz), (&mut noise.sensitivities, &backward.mu)];

@@ -105,7 +105,8 @@ pub fn boundary_at<F: PiecewiseField>(field: &F, mode: &Mode, contact: Contact) 
 
 /// Rounding floor of the distance to a boundary.
 pub fn floor<F: PiecewiseField>(field: &F, boundary: &Boundary) -> f64 {
-    VALUE_FLOOR * (field.scale(boundary.contact.switch) + boundary.at.abs())
+    let switch = boundary.contact.switch;
+    (VALUE_FLOOR * (field.scale(switch) + boundary.at.abs())).max(field.noise().0.value(switch))
 }
 
 /// A boundary that is left within the step.

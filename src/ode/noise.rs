@@ -15,6 +15,8 @@ pub struct Noise {
     pub field: f64,
     /// Of each component of ẏ.
     pub components: Vec<f64>,
+    /// Of the value of each switch.
+    pub values: Vec<f64>,
     /// Of the rate of each switch.
     pub rates: Vec<f64>,
     /// Of what a switch's slope is multiplied with, ∂L/∂a for a network, of each switch.
@@ -23,7 +25,12 @@ pub struct Noise {
 
 impl Noise {
     /// A field without noise.
-    pub const NONE: Self = Self { field: 0.0, components: Vec::new(), rates: Vec::new(), sensitivities: Vec::new() };
+    pub const NONE: Self = Self { field: 0.0, components: Vec::new(), values: Vec::new(), rates: Vec::new(), sensitivities: Vec::new() };
+
+    /// The value of a switch below which it is rounding.
+    pub fn value(&self, switch: usize) -> f64 {
+        TRUSTED * self.values.get(switch).copied().unwrap_or(0.0)
+    }
 
     /// The rate of a switch below which it is rounding.
     pub fn rate(&self, switch: usize) -> f64 {

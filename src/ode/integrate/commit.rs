@@ -225,7 +225,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let j = b.contact.switch;
             let rate = rates_before[j].abs().max(start.rates[j].abs());
             let scale = (field.scale(j) + b.at.abs()).max(rate * h);
-            if distance < -WRONG_SIDE * scale {
+            if distance < -(WRONG_SIDE * scale).max(floor(&**field, &b)) {
                 missed = Some((b.contact, distance / scale));
             }
         });

@@ -2,7 +2,7 @@
 
 use super::branches::narrow_margin;
 use super::{Cut, DRIFTING, Integration, MOST_RETAKES, Missed, RETAKE_SLACK, SIMULTANEOUS, WRONG_SIDE, X_TOL};
-use crate::ode::event::{Found, Located, visit_beyond};
+use crate::ode::event::{Found, Located, floor, visit_beyond};
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::Contact;
 use crate::ode::outcome::StopReason;
@@ -189,7 +189,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let off = |contact: &Contact| {
             let at = field.breakpoints(contact.switch)[usize::from(contact.breakpoint)];
             let scale = (field.scale(contact.switch) + at.abs()).max(moves(contact.switch));
-            (field.values()[contact.switch] - at).abs() / scale
+            let distance = (field.values()[contact.switch] - at).abs();
+            if distance > field.noise().0.value(contact.switch) { distance / scale } else { 0.0 }
         };
         let drift = mode.sliding().iter().map(off).fold(0.0, f64::max);
         for contact in mode.attached() {
@@ -203,7 +204,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut missed = None;
         visit_beyond(&**field, mode, field.values(), scratch, |b, distance| {
             let scale = (field.scale(b.contact.switch) + b.at.abs()).max(moves(b.contact.switch));
-            if distance < -WRONG_SIDE * scale
+            if distance < -(WRONG_SIDE * scale).max(floor(&**field, &b))
                 && !found.hits.contains(&b.contact)
                 && !mode.attached().contains(&b.contact)
             {
