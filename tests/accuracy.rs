@@ -61,10 +61,13 @@ fn an_atol_above_what_the_parameters_bear_is_doubtful_and_named() {
 }
 
 #[test]
-fn tolerances_without_a_digit_are_broken() {
-    let run = run(&load("deep-linear", &["flow.rtol=1e-2", "flow.atol=1e-3"]));
-    assert!(run.observed.identities.energy_defect > 0.1, "{:?}", run.observed.identities);
-    assert_level(&run.observed.accuracy, Level::Broken, &["energy"]);
+fn steps_are_right_about_where_they_go_whatever_the_tolerances_allow() {
+    for tolerances in [["flow.rtol=1e-2", "flow.atol=1e-3"], ["flow.rtol=1e-1", "flow.atol=1e-1"]] {
+        let run = run(&load("deep-linear", &tolerances));
+        // A step is off by a hundredth of its way at most, and −L̇ = ‖θ̇‖².
+        assert!(run.observed.identities.energy_defect < 0.02, "{:?}", run.observed.identities);
+        assert_level(&run.observed.accuracy, Level::Good, &[]);
+    }
 }
 
 fn identities() -> IdentityReport {

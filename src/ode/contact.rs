@@ -320,9 +320,8 @@ impl LocalModel {
             let arrival = Arrival { sides: &sides, rates: &rates, exits: &[], hits: &hits, is_start: false };
             let settled = settle(&mut other, arrival, &mut Workspace::default()).ok()?;
             let (here, there) = (&self.solution, &other.solution);
-            let differs = |&e: &usize| {
-                !settled.idle.contains(&e) && (here.rates[e] - there.rates[e]).abs() > here.noise.rate(e)
-            };
+            let differs =
+                |&e: &usize| !settled.idle.contains(&e) && (here.rates[e] - there.rates[e]).abs() > here.noise.rate(e);
             (0..c).find(differs)
         })
     }
@@ -725,8 +724,7 @@ fn leave(model: &LocalModel, exits: &[Exit], mode: &mut Mode, distance: &mut [f6
     }
     let attached = model.dependent(&held);
     let passes = |e: &usize| !held.contains(e) && !attached.contains(e);
-    let passing: Vec<Option<Side>> =
-        (0..model.len()).map(|e| mode.side(place(e)).filter(|_| passes(&e))).collect();
+    let passing: Vec<Option<Side>> = (0..model.len()).map(|e| mode.side(place(e)).filter(|_| passes(&e))).collect();
     let goes_on: Vec<bool> = passing.iter().map(Option::is_some).collect();
     let way = model.beyond(&passing).way_out(&held, &values, &goes_on);
     way.take(mode, distance);

@@ -25,7 +25,8 @@ pub struct Noise {
 
 impl Noise {
     /// A field without noise.
-    pub const NONE: Self = Self { field: 0.0, components: Vec::new(), values: Vec::new(), rates: Vec::new(), sensitivities: Vec::new() };
+    pub const NONE: Self =
+        Self { field: 0.0, components: Vec::new(), values: Vec::new(), rates: Vec::new(), sensitivities: Vec::new() };
 
     /// The value of a switch below which it is rounding.
     pub fn value(&self, switch: usize) -> f64 {
