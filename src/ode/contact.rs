@@ -157,8 +157,11 @@ impl LocalModel {
     pub fn groups(&self) -> Vec<Vec<usize>> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for e in 0..self.len() {
-            let reads = |other: usize| self.links.iter().any(|link| link.reader == e && link.source == other);
-            let is_near = |group: &Vec<usize>| group.iter().any(|&other| self.depends_on(e, other) || reads(other));
+            let from = self.links.partition_point(|link| link.reader < e);
+            let read = self.links[from..].iter().take_while(|link| link.reader == e);
+            let sources: Vec<usize> = read.map(|link| link.source).collect();
+            let is_near =
+                |group: &Vec<usize>| group.iter().any(|other| self.depends_on(e, *other) || sources.contains(other));
             let (with, mut without): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_near);
             let mut group = with.concat();
             group.push(e);
@@ -200,11 +203,14 @@ impl LocalModel {
     /// found from a few sides. Says as well which contact goes elsewhere from where a step of descent may land.
     ///
     /// # Errors
-    /// Those of [`settle`].
+    /// Those of [`settle`], and where a group is too large for it.
     pub fn settle(&self, arrival: Arrival<'_>) -> Result<(Settled, Option<usize>), ResolveError> {
         let mut settled = Settled { sides: arrival.sides.to_vec(), attached: Vec::new(), idle: Vec::new() };
         let mut other = None;
         for group in self.groups() {
+            if group.len() > MOST_TOGETHER {
+                return Err(ResolveError::Undecided);
+            }
             let mut model = self.part(&group);
             let sides: Vec<Option<Side>> = group.iter().map(|&e| arrival.sides[e]).collect();
             let rates: Vec<f64> = group.iter().map(|&e| arrival.rates[e]).collect();
@@ -573,6 +579,9 @@ pub struct Arrival<'a> {
     /// Whether this is the start of a run, to which nothing has come.
     pub is_start: bool,
 }
+
+/// With how many contacts a group is decided together: the work grows like the cube of their number.
+const MOST_TOGETHER: usize = 512;
 
 /// Sides from which the decision at a start is tried again.
 pub const OTHER_STARTS: u64 = 8;

@@ -1,7 +1,7 @@
 //! Which mode goes on from a meeting: one contact after the other where surfaces are independent, together where they are not, and by a
 //! look ahead where the first derivatives say nothing.
 
-use super::Integration;
+use super::{Integration, MOST_LOCAL};
 use crate::ode::contact::{Arrival, Settled};
 use crate::ode::event::Exit;
 use crate::ode::field::PiecewiseField;
@@ -84,7 +84,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if !self.field.noise().1 {
             self.field.measure_noise();
         }
-        let model = match self.field.local_model(&self.y, &self.mode, &contacts) {
+        let made =
+            if contacts.len() > MOST_LOCAL { Ok(None) } else { self.field.local_model(&self.y, &self.mode, &contacts) };
+        let model = match made {
             Ok(model) => model,
             Err(error) => return ControlFlow::Break(StopReason::NonFinite { what: error.what }),
         };

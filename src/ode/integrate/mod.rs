@@ -54,6 +54,8 @@ const BRANCH_MARGIN: (f64, f64) = (1e-5, 1e3);
 const MOST_HALVINGS: u32 = 40;
 /// A switch on the wrong side by more than this, relative to its scale, means that an event was missed.
 const WRONG_SIDE: f64 = 1e-9;
+/// Contacts of which a local model is made, whose matrix has a column for each, at most.
+const MOST_LOCAL: usize = 4096;
 /// What depends on slides may be this many times as far off its breakpoint as they have drifted: their gradients differ by as much.
 const DRIFTING: f64 = 10.0;
 /// A step taken anew ends this part of it behind the event: there the interpolant joins the method's own end to second order.

@@ -1,6 +1,6 @@
 //! The start of a run: modes of switches that begin on a breakpoint, the first step, starts that are not unique.
 
-use super::Integration;
+use super::{Integration, MOST_LOCAL};
 use crate::ode::contact::OTHER_STARTS;
 use crate::ode::controller::StepController;
 use crate::ode::event::{floor, visit_boundaries};
@@ -105,6 +105,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Lists a start from which contacts go elsewhere on another way on, if one is found; they have these rates on the way taken, at `y`, where the start is decided.
     pub(super) fn report_other_ways(&mut self, y: &[f64], contacts: &[Contact], rates: &[f64]) {
+        if contacts.len() > MOST_LOCAL {
+            return;
+        }
         let mut contacts = contacts.to_vec();
         contacts.sort_unstable();
         let Ok(Some(model)) = self.field.local_model(y, &self.mode, &contacts) else { return };
