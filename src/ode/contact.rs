@@ -223,7 +223,7 @@ impl LocalModel {
             let of_group = Arrival { sides: &sides, rates: &rates, exits: &exits, hits: &hits, is_start: false };
             let mut found = settle(&mut model, of_group, &mut Workspace::default())?;
             let is_start = exits.is_empty() && !hits.contains(&true) && sides.iter().all(Option::is_some);
-            if is_start && arrival.is_start && group.len() <= MOST_LANDED {
+            if is_start && arrival.is_start && group.len() <= MOST_COMPARED {
                 let noise = model.solution.noise.rates.iter().fold(0.0, |most: f64, noise| most.max(*noise));
                 let trials = (0..OTHER_STARTS).filter_map(|k| model.settled_from(|e| is_above(e as u64, k)));
                 for (trial, way) in trials.collect::<Vec<_>>() {
@@ -249,6 +249,7 @@ impl LocalModel {
         Some((0..self.len()).filter(|e| !settled.idle.contains(e)).map(of).collect())
     }
 
+    /// What is decided there.
     fn settled_from(&self, is_above: impl Fn(usize) -> bool) -> Option<(Self, Settled)> {
         let mut model = self.clone();
         let (zeros, hits) = (vec![0.0; self.len()], vec![false; self.len()]);
@@ -303,12 +304,11 @@ impl LocalModel {
     /// there, and not on it.
     fn lands_elsewhere(&self, arrival: Arrival<'_>) -> Option<usize> {
         let (c, has_slid) = (self.len(), arrival.sides.contains(&None));
-        if !has_slid || !arrival.exits.is_empty() || !arrival.hits.contains(&true) || c > MOST_LANDED {
+        if !has_slid || !arrival.exits.is_empty() || !arrival.hits.contains(&true) || c > MOST_COMPARED {
             return None;
         }
         let mut before = self.clone();
-        let mut mode = Mode::new(arrival.sides.iter().map(|side| u16::from(*side == Some(Side::Above))).collect());
-        (0..c).filter(|&e| arrival.sides[e].is_none()).for_each(|e| mode.hold(place(e)));
+        let mode = arrival.mode();
         before.solve(&mode);
         let mut margins = Vec::new();
         before.margins_in(&mode, &mut margins);
@@ -580,6 +580,15 @@ pub struct Arrival<'a> {
     pub is_start: bool,
 }
 
+impl Arrival<'_> {
+    /// The mode in which the contacts have come.
+    fn mode(&self) -> Mode {
+        let mut mode = Mode::new(self.sides.iter().map(|side| u16::from(*side == Some(Side::Above))).collect());
+        (0..self.sides.len()).filter(|&e| self.sides[e].is_none()).for_each(|e| mode.hold(place(e)));
+        mode
+    }
+}
+
 /// With how many contacts a group is decided together: the work grows like the cube of their number.
 const MOST_TOGETHER: usize = 1024;
 
@@ -605,8 +614,8 @@ pub struct Settled {
     pub idle: Vec<usize>,
 }
 
-/// With how many contacts the sides that slides may land on are looked at.
-const MOST_LANDED: usize = 64;
+/// With how many contacts several ways on are compared: from other sides at a start, and from where slides may land.
+pub const MOST_COMPARED: usize = 64;
 
 /// Distance at which contacts start, in distances between the kinks that coincided.
 const FAR: f64 = 1e3;
@@ -621,8 +630,7 @@ pub fn settle(model: &mut LocalModel, arrival: Arrival<'_>, work: &mut Workspace
     let c = model.len();
     work.dy.resize(c, 0.0);
     work.rates.resize(c, 0.0);
-    let mut mode = Mode::new(arrival.sides.iter().map(|side| u16::from(*side == Some(Side::Above))).collect());
-    (0..c).filter(|&e| arrival.sides[e].is_none()).for_each(|e| mode.hold(place(e)));
+    let mut mode = arrival.mode();
     let mut distance = distances(model, &arrival, &mut mode);
     let ease = leave(model, arrival.exits, &mut mode, &mut distance);
     for _ in 0..4 + 2 * c {

@@ -118,6 +118,11 @@ impl Mode {
         self.held[contact.switch] || self.attached.contains(&contact) && !self.idle.contains(&contact)
     }
 
+    /// The [`side`](Self::side) that events tell of: `None` for all that stay on their breakpoint, whichever of them are held.
+    pub fn side_told(&self, contact: Contact) -> Option<Side> {
+        self.side(contact).filter(|_| !self.stays(contact))
+    }
+
     /// All contacts that stay on their breakpoint, those held first.
     pub fn staying(&self) -> impl Iterator<Item = Contact> + '_ {
         let joined = self.attached.iter().filter(|contact| !self.idle.contains(contact));

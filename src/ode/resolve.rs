@@ -230,8 +230,7 @@ pub fn changes(
 ) -> Vec<Change> {
     let mut list: Vec<Change> = contacts
         .filter_map(|contact| {
-            let side = |mode: &Mode| mode.side(contact).filter(|_| !mode.stays(contact));
-            let (from, to) = (side(before.0), side(after.0));
+            let (from, to) = (before.0.side_told(contact), after.0.side_told(contact));
             let (kind, towards) = match (from, to) {
                 (Some(a), Some(b)) if a != b => (EventKind::Crossing, b),
                 (Some(a), None) => (EventKind::SlideEnter, a.opposite()),

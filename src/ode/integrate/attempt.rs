@@ -1,9 +1,8 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
-use super::Options;
 use super::{
-    DECAY_INTERVAL, Integration, MOST_HALVINGS, MOST_UNMOVED, Missed, NOISE_INTERVAL, OVERDUE, PREDICTION_REACH,
-    STABILITY_SHARE,
+    DECAY_INTERVAL, Integration, MOST_HALVINGS, MOST_UNMOVED, Missed, NOISE_INTERVAL, OVERDUE, Options,
+    PREDICTION_REACH, STABILITY_SHARE,
 };
 use crate::ode::controller::StepController;
 use crate::ode::event::visit_boundaries;

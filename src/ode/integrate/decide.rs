@@ -2,7 +2,7 @@
 //! look ahead where the first derivatives say nothing.
 
 use super::{Integration, MOST_LOCAL};
-use crate::ode::contact::{Arrival, Settled};
+use crate::ode::contact::{Arrival, MOST_COMPARED, Settled};
 use crate::ode::event::Exit;
 use crate::ode::field::PiecewiseField;
 use crate::ode::mode::{Contact, Mode, Side};
@@ -13,8 +13,6 @@ use crate::ode::stepper::Stepper;
 use crate::vector::norm;
 use std::ops::ControlFlow;
 
-/// With how many contacts ways on from a start are compared.
-const MOST_COMPARED: usize = 64;
 /// How far ahead the look goes, in parts of ‖y‖: the root of what rounding leaves of a second difference is smaller.
 const AHEAD: f64 = 1e-5;
 

@@ -1,7 +1,7 @@
 //! The start of a run: modes of switches that begin on a breakpoint, the first step, starts that are not unique.
 
 use super::{Integration, MOST_LOCAL};
-use crate::ode::contact::OTHER_STARTS;
+use crate::ode::contact::{MOST_COMPARED, OTHER_STARTS};
 use crate::ode::controller::StepController;
 use crate::ode::event::{floor, visit_boundaries};
 use crate::ode::field::{PiecewiseField, SlideMargin};
@@ -13,9 +13,7 @@ use crate::ode::stepper::Stepper;
 use crate::vector::norm;
 use std::ops::ControlFlow;
 
-/// As long as there are no more contacts than this.
-const MOST_CONTACTS: usize = 64;
-/// Groups of contacts that are looked at there.
+/// Groups of contacts that are looked at for other ways on.
 const MOST_GROUPS: usize = 64;
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
@@ -36,8 +34,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let meeting = Meeting { resting: on_breakpoint.clone(), ..Meeting::default() };
             self.decide_start(&meeting)?;
             self.adopt_decision();
-            let side = |contact| self.mode.side(contact).filter(|_| !self.mode.stays(contact));
-            contacts.extend(on_breakpoint.iter().map(|&contact| StartContact { contact, side: side(contact) }));
+            let told = |&contact: &Contact| StartContact { contact, side: self.mode.side_told(contact) };
+            contacts.extend(on_breakpoint.iter().map(told));
             self.fresh = on_breakpoint.iter().copied().filter(|c| !self.mode.slides(c.switch)).collect();
         } else {
             self.field.rates(&self.dy, &mut self.start.rates);
@@ -117,7 +115,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         groups.truncate(MOST_GROUPS);
         let found = groups.iter().find_map(|group| self.stays_otherwise(y, &contacts, group, rates)).or_else(|| {
             let differs = |(e, rate, noise): (usize, f64, f64)| (rate - rates[contacts[e].switch]).abs() > noise;
-            let n_trials = if contacts.len() <= MOST_CONTACTS { OTHER_STARTS } else { 0 };
+            let n_trials = if contacts.len() <= MOST_COMPARED { OTHER_STARTS } else { 0 };
             let mut others = (0..n_trials).filter_map(|k| model.other_rates(k));
             others.find_map(|rates| rates.into_iter().find(|&rate| differs(rate))).map(|(e, _, _)| contacts[e])
         });
