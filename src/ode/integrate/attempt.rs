@@ -11,6 +11,7 @@ use crate::ode::norm::WrmsNorm;
 use crate::ode::outcome::{Rest, StopReason};
 use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
+use crate::vector::distance_squared;
 use std::ops::ControlFlow;
 
 /// Errors above this part of the tolerance limit the next step, and are looked at for rounding.
@@ -183,7 +184,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         if noise.is_empty() || error > 1.0 {
             return (error, 0.0);
         }
-        let atol = ASTRAY * distance(stepper.end(), y) / (y.len() as f64).sqrt();
+        let atol = ASTRAY * (distance_squared(stepper.end(), y) / y.len() as f64).sqrt();
         let way = WrmsNorm { rtol: 0.0, atol };
         (error, stepper.error(&way.with(floors.noise_alone(noise, taken)), start))
     }
@@ -268,8 +269,4 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.stats.rate_evaluations += 1;
         self.field.margins(&mut self.end.margins);
     }
-}
-
-fn distance(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
 }
