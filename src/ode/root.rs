@@ -42,9 +42,11 @@ pub fn shrink(mut bracket: Bracket, x_tol: f64, mut f: impl FnMut(f64) -> f64) -
             if latest_is_inside { (bracket.inside, bracket.outside) } else { (bracket.outside, bracket.inside) };
         let margin = 0.5 * x_tol / width;
         let part = match retired {
-            None => latest.1 / (latest.1 - other.1),
-            Some(retired) => inverse_quadratic(latest, other, retired).unwrap_or(0.5),
+            None => Some(latest.1 / (latest.1 - other.1)),
+            Some(retired) => inverse_quadratic(latest, other, retired),
         };
+        // Values may be infinite (a margin relative to nothing) or too large for a difference: only their signs count then.
+        let part = part.filter(|part| part.is_finite()).unwrap_or(0.5);
         let x = latest.0 + part.clamp(margin, 1.0 - margin) * (other.0 - latest.0);
         // At the resolution of f64 the new point may fall onto an end; then the bracket cannot shrink further.
         if x == latest.0 || x == other.0 {
@@ -57,7 +59,7 @@ pub fn shrink(mut bracket: Bracket, x_tol: f64, mut f: impl FnMut(f64) -> f64) -
         let slope = (value - replaced.1).abs() / (x - replaced.0).abs();
         retired = Some(replaced);
         latest_is_inside = is_inside;
-        if value.abs() <= STANDS_FOR_ROOT * x_tol * slope {
+        if slope.is_finite() && value.abs() <= STANDS_FOR_ROOT * x_tol * slope {
             break;
         }
     }
@@ -158,6 +160,15 @@ mod tests {
             assert!(n <= most, "{name} took {n} evaluations");
             let behind = first_outside(Bracket { inside: (0.0, f(0.0)), outside: (1.0, f(1.0)) }, 1e-15, f);
             assert!(f(behind) < 0.0 && behind - root <= 3e-15, "{name}: {behind}, not behind {root}");
+        }
+    }
+
+    #[test]
+    fn infinite_values_count_by_their_signs() {
+        for (inside, outside) in [(f64::INFINITY, -1.0), (1.0, f64::NEG_INFINITY), (f64::INFINITY, f64::MIN)] {
+            let f = |x: f64| if x < 0.3 { inside } else { outside };
+            let result = shrink(Bracket { inside: (0.0, inside), outside: (1.0, outside) }, 1e-12, f);
+            assert!(result.width() <= 1e-12 && result.inside.0 < 0.3 && result.outside.0 >= 0.3, "{result:?}");
         }
     }
 

@@ -19,6 +19,8 @@ const LIMITING: f64 = 0.1;
 
 /// A step's error is at most this part of the way it goes.
 const ASTRAY: f64 = 1e-2;
+/// An error below this part of a component is the rounding of the state.
+const ROUNDING: f64 = 8.0 * f64::EPSILON;
 /// An error that keeps a step about as long as it is.
 const STEADY: f64 = 0.5;
 
@@ -185,7 +187,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             return (error, 0.0);
         }
         let atol = ASTRAY * (distance_squared(stepper.end(), y) / y.len() as f64).sqrt();
-        let way = WrmsNorm { rtol: 0.0, atol };
+        let way = WrmsNorm { rtol: ROUNDING, atol };
         (error, stepper.error(&way.with(floors.noise_alone(noise, taken)), start))
     }
 
