@@ -78,7 +78,7 @@ const ROUNDING: f64 = 100.0 * f64::EPSILON;
 
 /// Newton's iteration ends when what is left is below this part of the tolerance.
 const NEWTON_TOL: f64 = 1e-4;
-/// And is given up after so many iterations, or when it contracts by less than this.
+/// And is given up after so many iterations, or when it contracts by less than this twice in a row.
 const MAX_ITERATIONS: u32 = 12;
 const SLOWEST: f64 = 0.9;
 
@@ -232,7 +232,7 @@ impl Esdirk {
         for ((at, base), g) in self.at.iter_mut().zip(&self.base).zip(guess) {
             *at = base + reach * g;
         }
-        let mut last = f64::INFINITY;
+        let (mut last, mut was_slow) = (f64::INFINITY, false);
         for iteration in 0..MAX_ITERATIONS {
             self.work.evaluations += 1;
             field.eval(&self.at, start.mode, slope)?;
@@ -242,16 +242,20 @@ impl Esdirk {
             self.work.solves += 1;
             let linear = field.linearisation().ok_or_else(|| lost("the linearisation"))?;
             linear.solve(&mut self.change);
+            // Against the changed state: a component that leaves zero, as those of a unit that wakes, has no other size.
+            self.at.iter_mut().zip(&self.change).for_each(|(at, c)| *at += c);
             let size = self.norm.with(&self.floors).of(&self.change, start.y, &self.at);
             if !size.is_finite() {
                 return Err(lost("the iteration"));
             }
-            self.at.iter_mut().zip(&self.change).for_each(|(at, c)| *at += c);
             // What is left after a change of this size, if the iteration goes on contracting as it does.
             let contraction = if iteration == 0 { 0.1 } else { size / last };
-            if contraction >= SLOWEST && size > NEWTON_TOL {
+            let is_slow = contraction >= SLOWEST && size > NEWTON_TOL;
+            // A component that has just left zero counts for more than all before it; the next change tells.
+            if is_slow && was_slow {
                 break;
             }
+            was_slow = is_slow;
             if size * (contraction / (1.0 - contraction.min(SLOWEST))) <= NEWTON_TOL {
                 for ((s, at), base) in slope.iter_mut().zip(&self.at).zip(&self.base) {
                     *s = (at - base) / reach;
