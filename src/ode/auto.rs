@@ -312,6 +312,10 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         self.active::<F>().error(norm, start)
     }
 
+    fn dissipation_error(&self, start: Start<'_>) -> Option<f64> {
+        self.active::<F>().dissipation_error(start)
+    }
+
     fn weigh(&mut self, norm: &Weights<'_>) {
         if self.active == Active::Stiff {
             self.stiff.stepper_mut::<F>().weigh(norm);

@@ -210,6 +210,12 @@ impl Esdirk {
         })
     }
 
+    /// The same method applied to the scalar component E with Ė = ‖dy‖².
+    fn quadrature(&self, start: Start<'_>, weights: &[f64]) -> f64 {
+        let slopes = std::iter::once(start.dy).chain(self.slopes.iter().map(Vec::as_slice));
+        self.h * weights.iter().zip(slopes).map(|(w, k)| w * dot(k, k)).sum::<f64>()
+    }
+
     /// Solves the equation of stage `i` (from 0); leaves the state in `at` and the slope in its place.
     fn solve_stage<F: PiecewiseField>(&mut self, field: &mut F, start: Start<'_>, i: usize) -> Result<(), NonFinite> {
         let lost = |what: &str| NonFinite { what: format!("{what} of stage {} of {NAME}", i + 1) };
@@ -331,6 +337,10 @@ impl<F: PiecewiseField> Stepper<F> for Esdirk {
         of_solution.max(of_field).max(if is_rounding { 0.0 } else { part / LARGEST_FIELD_ERROR })
     }
 
+    fn dissipation_error(&self, start: Start<'_>) -> Option<f64> {
+        Some(self.quadrature(start, &self.coefficients.error).abs())
+    }
+
     fn work(&self) -> Work {
         self.work
     }
@@ -350,16 +360,7 @@ impl Interpolant for Esdirk {
     }
 
     fn dissipation(&self, start: Start<'_>, x: f64) -> Option<f64> {
-        // The same method applied to the scalar component E with Ė = ‖dy‖².
-        let slopes = std::iter::once(start.dy).chain(self.slopes.iter().map(Vec::as_slice));
-        Some(
-            self.h
-                * stage_weights(&self.coefficients.dense, x)
-                    .iter()
-                    .zip(slopes)
-                    .map(|(w, k)| w * dot(k, k))
-                    .sum::<f64>(),
-        )
+        Some(self.quadrature(start, &stage_weights(&self.coefficients.dense, x)))
     }
 
     fn detached(&self) -> Box<dyn Interpolant + Send> {

@@ -101,6 +101,13 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
     /// Error of the attempt relative to the tolerance: accepted when ≤ 1.
     fn error(&self, norm: &Weights<'_>, start: Start<'_>) -> f64;
 
+    /// Error of the whole attempt's [`dissipation`](Interpolant::dissipation), to methods whose steps may be longer than a fast phase that the state
+    /// hardly moves in.
+    fn dissipation_error(&self, start: Start<'_>) -> Option<f64> {
+        let _ = start;
+        None
+    }
+
     /// Told before the attempts of a step, to methods that need tolerances inside them.
     fn weigh(&mut self, norm: &Weights<'_>) {
         let _ = norm;

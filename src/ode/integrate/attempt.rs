@@ -19,6 +19,8 @@ const LIMITING: f64 = 0.1;
 
 /// A step's error is at most this part of the way it goes.
 const ASTRAY: f64 = 1e-2;
+/// The error of ∫‖dy‖² is at most this many times rtol of all that it has been.
+const DISSIPATION: f64 = 100.0;
 /// An error below this part of a component is the rounding of the state.
 const ROUNDING: f64 = 8.0 * f64::EPSILON;
 /// An error that keeps a step about as long as it is.
@@ -182,6 +184,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let mut error = stepper.error(&norm.with(floors.as_slice()), start);
         if error > LIMITING {
             error = stepper.error(&norm.with(floors.with_noise(noise, taken)), start);
+        }
+        if let Some(off) = stepper.dissipation_error(start) {
+            let so_far = self.dissipated + stepper.dissipation(start, 1.0).unwrap_or(0.0).max(0.0);
+            error = error.max(if off > 0.0 { off / (DISSIPATION * norm.rtol * so_far) } else { 0.0 });
         }
         if noise.is_empty() || error > 1.0 {
             return (error, 0.0);

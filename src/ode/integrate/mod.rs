@@ -148,6 +148,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Steps in a row that passed something they did not show.
     n_missed: u32,
     decay: Option<f64>,
+    /// About ∫‖dy‖² so far, for methods that control its error.
+    dissipated: f64,
     /// Floors of the weights of the error norm.
     floors: Floors,
     /// Length of the last accepted attempt, and whether an event cut it short.
@@ -235,6 +237,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             forced: Vec::new(),
             n_missed: 0,
             decay: None,
+            dissipated: 0.0,
             floors: Floors::default(),
             last_attempt: (0.0, false),
             last_error: 1.0,

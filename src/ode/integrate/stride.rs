@@ -301,6 +301,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             events.push(StrideEvent { t: t_end, event: Event { changes: at_end }, dissipated });
         }
         self.t = t_end;
+        self.dissipated += dissipated;
         self.last_attempt = (0.0, !events.is_empty());
         self.n_overdue = 0;
         self.stats.strides += 1;
