@@ -782,7 +782,9 @@ fn follow(
                 *distance = 0.0;
                 continue;
             }
-            let moved = *distance + t * work.rates[e];
+            let rate = work.rates[e];
+            // Rounding moves nothing: what stands on its kink would be found on the wrong side later.
+            let moved = if rate.abs() > noise.rate(e) { *distance + t * rate } else { *distance };
             // Nothing passes its kink unseen.
             *distance = if moved * *distance < 0.0 { 0.0 } else { moved };
         }
