@@ -4,15 +4,17 @@
 use super::{Integration, MOST_LOCAL};
 use crate::ode::contact::{Arrival, MOST_COMPARED, Settled};
 use crate::ode::event::Exit;
-use crate::ode::field::PiecewiseField;
+use crate::ode::field::{NonFinite, PiecewiseField};
 use crate::ode::mode::{Contact, Mode, Side};
 use crate::ode::observer::{BranchKind, BranchPoint};
 use crate::ode::outcome::StopReason;
-use crate::ode::resolve::{Meeting, ResolveError, Workspace, resolve};
+use crate::ode::resolve::{Meeting, ResolveError, resolve};
 use crate::ode::stepper::Stepper;
 use crate::vector::norm;
 use std::ops::ControlFlow;
 
+/// How many such steps the look takes: what begins to move with the third power of time is seen after the second.
+const MOST_AHEAD: usize = 3;
 /// How far ahead the look goes, in parts of ‖y‖: the root of what rounding leaves of a second difference is smaller.
 const AHEAD: f64 = 1e-5;
 
@@ -20,7 +22,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// Decides a meeting at the present point, the surfaces of which it is on; contacts have come with `rates`. Returns those that lost their attraction.
     pub(super) fn decide(&mut self, meeting: &Meeting, rates: &[f64]) -> ControlFlow<StopReason, Vec<Contact>> {
         let decided = self.decide_modes(meeting, rates)?;
-        self.look_ahead(&meeting.hits, decided.is_none(), false)?;
+        // What slid and was let go at a margin of zero is as open as what has come.
+        let let_go = self.undecided.sliding().iter().filter(|c| !meeting.exits.iter().any(|exit| exit.contact == **c));
+        let contacts: Vec<Contact> = meeting.hits.iter().chain(let_go).copied().collect();
+        self.look_ahead(&contacts, decided.is_none(), false)?;
         ControlFlow::Continue(decided.unwrap_or_default())
     }
 
@@ -145,28 +150,30 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Evaluates at the present point in the present mode.
     fn enter_mode(&mut self) -> ControlFlow<StopReason> {
-        let Self { field, work, y, mode, stats, .. } = self;
+        let (y, mode) = (std::mem::take(&mut self.y), std::mem::take(&mut self.mode));
+        let entered = self.enter(&y, &mode);
+        (self.y, self.mode) = (y, mode);
+        match entered {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(StopReason::NonFinite { what: error.what }),
+        }
+    }
+
+    /// Field, rates and margins at a point in a mode.
+    fn enter(&mut self, y: &[f64], mode: &Mode) -> Result<(), NonFinite> {
+        let Self { field, work, stats, .. } = self;
         stats.evaluations += 1;
         stats.rate_evaluations += 1;
-        if let Err(error) = field.eval(y, mode, &mut work.dy) {
-            return ControlFlow::Break(StopReason::NonFinite { what: error.what });
-        }
+        field.eval(y, mode, &mut work.dy)?;
         field.rates(&work.dy, &mut work.rates);
         field.margins(&mut work.margins);
-        ControlFlow::Continue(())
+        Ok(())
     }
 
     /// Contacts that have come to stand still are decided by what they do a little later, on the way that the flow takes: their rates may be zero for this
     /// instant alone, and where their jump is zero as well, nothing else tells.
     fn look_ahead(&mut self, contacts: &[Contact], jointly: bool, is_start: bool) -> ControlFlow<StopReason> {
-        let noise = self.field.noise().0;
-        let is_open = |c: &&Contact| {
-            !self.mode.attached().contains(c)
-                && !self.mode.slides(c.switch)
-                && self.work.rates[c.switch].abs() <= noise.rate(c.switch)
-        };
-        let contacts = contacts.iter();
-        let open: Vec<Contact> = contacts.filter(is_open).copied().collect();
+        let mut open: Vec<Contact> = contacts.iter().filter(|c| self.is_open(&self.mode, **c)).copied().collect();
         let speed = norm(&self.work.dy);
         if open.is_empty() || speed == 0.0 {
             return ControlFlow::Continue(());
@@ -174,34 +181,49 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         // No further than the residuals stay what they are, nearly.
         let decay = self.field.decay_rate(&self.mode).filter(|decay| *decay > 0.0);
         let step = AHEAD * (norm(&self.y) / speed).min(decay.map_or(f64::INFINITY, |decay| 1.0 / decay));
-        let mut ahead: Vec<f64> = self.y.iter().zip(&self.work.dy).map(|(y, d)| y + step * d).collect();
-        let mut mode: Mode = self.mode.clone();
-        let all = mode.contacts_with(&open);
-        let meeting = Meeting { resting: open.clone(), ..Meeting::default() };
-        let n_before = self.work.n_evaluations;
-        let is_decided = self.field.project(&mut ahead, &mode, &all).is_ok()
-            && if jointly {
-                self.settle_at(&ahead, &mut mode, &open)
-            } else {
-                resolve(self.field, &ahead, &mut mode, &meeting, &mut self.work).is_ok()
-                    && self.field.slides_regularly()
-            };
-        self.stats.evaluations += self.work.n_evaluations - n_before;
-        self.stats.rate_evaluations += self.work.n_evaluations - n_before;
-        if is_decided {
-            self.mode = mode;
+        let (mut ahead, mut mode) = (self.y.clone(), self.mode.clone());
+        for _ in 0..MOST_AHEAD {
+            ahead.iter_mut().zip(&self.work.dy).for_each(|(y, d)| *y += step * d);
+            let all = mode.contacts_with(&open);
+            let is_decided =
+                self.field.project(&mut ahead, &mode, &all).is_ok() && self.decide_at(&ahead, &mut mode, &open, jointly);
+            if !is_decided || self.enter(&ahead, &mode).is_err() {
+                break;
+            }
+            self.mode.clone_from(&mode);
             if is_start {
-                let Self { field, work: Workspace { dy, rates, .. }, mode, stats, .. } = self;
-                stats.evaluations += 1;
-                stats.rate_evaluations += 1;
-                if field.eval(&ahead, mode, dy).is_ok() {
-                    field.rates(dy, rates);
-                    let rates = rates.clone();
-                    self.report_other_ways(&ahead, &open, &rates);
-                }
+                let rates = self.work.rates.clone();
+                self.report_other_ways(&ahead, &open, &rates);
+                self.work.rates = rates;
+            }
+            open.retain(|c| self.is_open(&mode, *c));
+            if open.is_empty() {
+                break;
             }
         }
         self.enter_mode()
+    }
+
+    /// Whether nothing is known of a contact where the field was entered last.
+    fn is_open(&self, mode: &Mode, contact: Contact) -> bool {
+        let noise = self.field.noise().0.rate(contact.switch);
+        !mode.attached().contains(&contact)
+            && !mode.slides(contact.switch)
+            && self.work.rates[contact.switch].abs() <= noise
+    }
+
+    /// Decides contacts that have come to stand still at another point; says whether that was possible.
+    fn decide_at(&mut self, y: &[f64], mode: &mut Mode, open: &[Contact], jointly: bool) -> bool {
+        if jointly {
+            return self.settle_at(y, mode, open);
+        }
+        let meeting = Meeting { resting: open.to_vec(), ..Meeting::default() };
+        let n_before = self.work.n_evaluations;
+        let is_decided =
+            resolve(self.field, y, mode, &meeting, &mut self.work).is_ok() && self.field.slides_regularly();
+        self.stats.evaluations += self.work.n_evaluations - n_before;
+        self.stats.rate_evaluations += self.work.n_evaluations - n_before;
+        is_decided
     }
 }
 
