@@ -78,6 +78,8 @@ const ROUNDING: f64 = 100.0 * f64::EPSILON;
 
 /// Newton's iteration ends when what is left is below this part of the tolerance.
 const NEWTON_TOL: f64 = 1e-4;
+/// Where rounding of the field keeps it from that (slides that nearly depend on each other), this part will do.
+const STALLED: f64 = 1e-2;
 /// And is given up after so many iterations, or when it contracts by less than this twice in a row.
 const MAX_ITERATIONS: u32 = 12;
 const SLOWEST: f64 = 0.9;
@@ -257,17 +259,19 @@ impl Esdirk {
             // What is left after a change of this size, if the iteration goes on contracting as it does.
             let contraction = if iteration == 0 { 0.1 } else { size / last };
             let is_slow = contraction >= SLOWEST && size > NEWTON_TOL;
+            let is_done = size * (contraction / (1.0 - contraction.min(SLOWEST))) <= NEWTON_TOL;
             // A component that has just left zero counts for more than all before it; the next change tells.
-            if is_slow && was_slow {
-                break;
-            }
-            was_slow = is_slow;
-            if size * (contraction / (1.0 - contraction.min(SLOWEST))) <= NEWTON_TOL {
+            let has_stalled = is_slow && was_slow;
+            if is_done || has_stalled && size <= STALLED {
                 for ((s, at), base) in slope.iter_mut().zip(&self.at).zip(&self.base) {
                     *s = (at - base) / reach;
                 }
                 return Ok(());
             }
+            if has_stalled {
+                break;
+            }
+            was_slow = is_slow;
             last = size;
         }
         Err(lost("the solution"))
