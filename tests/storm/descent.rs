@@ -83,6 +83,13 @@ impl Net {
             .collect()
     }
 
+    /// Length of the weights and biases alone, without learned slopes.
+    pub fn length_of_weights(&self, theta: &[f64]) -> f64 {
+        let slopes: Vec<usize> = self.layers().iter().filter_map(|layer| layer.slope).collect();
+        let kept = theta.iter().enumerate().filter(|(at, _)| !slopes.contains(at));
+        kept.map(|(_, v)| v * v).sum::<f64>().sqrt()
+    }
+
     /// P.
     pub fn n_parameters(&self) -> usize {
         let pairs = self.widths.windows(2).map(|w| w[1] * (w[0] + usize::from(self.bias))).sum::<usize>();

@@ -167,7 +167,10 @@ fn identities(problem: &Problem, run: &Run, verdict: &mut Verdict) {
         verdict.fault("energy", format!("{}: defect {defect:e}, up to {most:e} is due", run.what));
     }
     if let Some(drift) = report.conservation_drift {
-        let most = (8.0 * run.rtol * n_steps + rounding) * (size / first).powi(2);
+        // Relative to what they are in the beginning, in which learned slopes have no part.
+        let initially = problem.net.length_of_weights(&problem.theta0);
+        let largest = initially.max(problem.net.length_of_weights(&run.simulated.outcome.y));
+        let most = (8.0 * run.rtol * n_steps + rounding) * (largest / initially).powi(2);
         verdict.details.push(format!("{}: drift {drift:e}, up to {most:e} is due", run.what));
         if drift > most {
             verdict.fault("conserved", format!("{}: drift {drift:e}, up to {most:e} is due", run.what));

@@ -11,7 +11,7 @@ use crate::ode::norm::WrmsNorm;
 use crate::ode::outcome::{Rest, StopReason};
 use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
-use crate::vector::distance_squared;
+use crate::vector::{distance_squared, norm as length};
 use std::ops::ControlFlow;
 
 /// Errors above this part of the tolerance limit the next step, and are looked at for rounding.
@@ -68,7 +68,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
     fn at_rest(&mut self) -> Option<Rest> {
-        let field = crate::vector::norm(&self.dy);
+        let field = length(&self.dy);
         if field > self.field.noise().0.field() {
             return None;
         }
@@ -187,6 +187,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         if let Some(off) = stepper.dissipation_error(start) {
             let so_far = self.dissipated + stepper.dissipation(start, 1.0).unwrap_or(0.0).max(0.0);
+            // Slopes are differences of states: near a saddle these move less than they are rounded.
+            let rounding = ROUNDING * length(y) / taken;
+            let off = off - taken * rounding * (length(dy) + rounding);
             error = error.max(if off > 0.0 { off / (DISSIPATION * norm.rtol * so_far) } else { 0.0 });
         }
         if noise.is_empty() || error > 1.0 {
