@@ -152,7 +152,8 @@ fn bounds(out: &mut impl Write, bound: &BoundSummary) -> io::Result<()> {
 fn identities_line(identities: &IdentitySummary) -> String {
     let conserved = if identities.conserved {
         let quantities = if identities.n_conserved == 1 { "quantity drifts" } else { "quantities drift" };
-        format!("{} conserved {quantities} {}", identities.n_conserved, number(identities.conservation_drift))
+        let drift = number(identities.drift_of_terms.or(identities.conservation_drift));
+        format!("{} conserved {quantities} {drift} of their terms", identities.n_conserved)
     } else {
         format!("nothing conserved: {}", identities.none_conserved_because.as_deref().unwrap_or("no such law"))
     };

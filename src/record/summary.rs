@@ -333,6 +333,10 @@ pub struct IdentitySummary {
     pub none_conserved_because: Option<String>,
     /// Largest relative change of those; null where nothing is conserved.
     pub conservation_drift: Option<f64>,
+    /// The same relative to the size of their terms, at that time or at the start, whichever is larger: it says how exact the run is where weights
+    /// grow from a tiny start.
+    #[serde(default)]
+    pub drift_of_terms: Option<f64>,
     /// Whether ‖θ(t) − θ_0‖² ≤ t·(L(0) − L(t)) held throughout.
     pub displacement_bound_ok: bool,
     /// Largest quotient of the two sides.

@@ -498,6 +498,7 @@ fn identity_summary(report: &IdentityReport) -> IdentitySummary {
         n_conserved: report.n_conserved,
         none_conserved_because: report.no_law.map(|reason| reason.as_str().to_owned()),
         conservation_drift: report.conservation_drift.and_then(finite),
+        drift_of_terms: report.conservation_drift.and_then(|_| finite(report.drift_of_terms)),
         displacement_bound_ok: report.displacement_bound_ok,
         displacement_worst_ratio: finite(report.displacement_worst_ratio),
         displacement: finite(report.displacement),
