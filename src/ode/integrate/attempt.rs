@@ -1,12 +1,13 @@
 //! Attempt and judge: step lengths, attempts in the frozen mode until one is accepted, limits of a run.
 
 use super::{
-    DECAY_INTERVAL, Integration, MOST_HALVINGS, MOST_UNMOVED, Missed, NOISE_INTERVAL, OVERDUE, Options,
+    DECAY_INTERVAL, Integration, MOST_HALVINGS, MOST_TURNS, MOST_UNMOVED, Missed, NOISE_INTERVAL, OVERDUE, Options,
     PREDICTION_REACH, STABILITY_SHARE,
 };
 use crate::ode::controller::StepController;
-use crate::ode::event::visit_boundaries;
+use crate::ode::event::{Found, visit_boundaries};
 use crate::ode::field::{NonFinite, PiecewiseField};
+use crate::ode::mode::Contact;
 use crate::ode::norm::WrmsNorm;
 use crate::ode::outcome::{Rest, StopReason};
 use crate::ode::scan::crossing_times;
@@ -217,6 +218,14 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.evaluate_here()?;
         self.field.margins(&mut self.start.margins);
         ControlFlow::Continue(())
+    }
+
+    /// A contact that meets its breakpoint where the step begins although it was put on its side right there. What leaves with a high power of time is
+    /// nothing beside the error of the dense output of a long step, which may have it on the other side at first.
+    pub(super) fn turns_back(&self, found: &Found, h: f64) -> Option<Contact> {
+        let is_fresh = |c: &Contact| self.fresh.contains(c) && !self.mode.attached().contains(c);
+        let turns = self.is_zero_length(found, h) && found.exits.is_empty() && found.hits.iter().all(is_fresh);
+        found.hits.first().copied().filter(|_| turns && self.n_missed < MOST_TURNS && self.options.fixed_step.is_none())
     }
 
     /// Takes the step just accepted once more with the shorter length `h`, which needs no judgement; returns the length taken.

@@ -65,7 +65,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.last_attempt.1 = true;
         self.n_overdue = 0;
         self.pace.n_events += 1;
-        let zero_length = found.x * h <= 1e-14 * (self.t + self.controller.h());
+        let zero_length = self.is_zero_length(&found, h);
         if !zero_length {
             self.forced.clear();
         }
@@ -179,6 +179,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     fn is_on(&mut self, boundary: &Boundary) -> bool {
         let value = self.field.value_at(&self.y, &self.mode, boundary.contact.switch);
         boundary.distance(value).abs() <= floor(&*self.field, boundary)
+    }
+
+    /// Whether an event is where the step of length `h` begins.
+    pub(super) fn is_zero_length(&self, found: &Found, h: f64) -> bool {
+        found.x * h <= 1e-14 * (self.t + self.controller.h())
     }
 
     /// Counts repeated events of each switch; returns those that have to be forced to slide.

@@ -58,6 +58,8 @@ const WRONG_SIDE: f64 = 1e-9;
 const MOST_LOCAL: usize = 4096;
 /// What depends on slides may be this many times as far off its breakpoint as they have drifted: their gradients differ by as much.
 const DRIFTING: f64 = 10.0;
+/// So often a step is halved because its dense output takes back what was decided where it begins.
+const MOST_TURNS: u32 = 8;
 /// A step taken anew ends this part of it behind the event: there the interpolant joins the method's own end to second order.
 const RETAKE_SLACK: f64 = 1e-3;
 /// A step taken anew may meet something earlier than what it was shortened for, and is shortened again so often.
@@ -287,6 +289,11 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
         let (h, cut) = self.locate(h)?;
         if let Cut::Missed(missed) = cut {
             return self.halve(h, missed);
+        }
+        if let Cut::Event(found) = &cut
+            && let Some(contact) = self.turns_back(found, h)
+        {
+            return self.halve(h, Missed { contact, distance: 0.0 });
         }
         let told = self.commit_step(h, &cut);
         if let Cut::Rule { name, .. } = cut {
