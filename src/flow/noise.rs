@@ -7,7 +7,7 @@
 use crate::data::MergedData;
 use crate::loss::Loss;
 use crate::net::{Backward, Batch, Forward, TangentScratch};
-use crate::ode::noise::Noise;
+use crate::ode::noise::{Noise, TRUSTED};
 use crate::vector::norm;
 
 /// Makes [`Noise`]; keeps its memory.
@@ -53,6 +53,12 @@ impl NoiseMeter {
         let unit = f64::EPSILON * growth(batch);
         noise.values.clear();
         noise.values.extend(dz.iter().map(|size| unit * size));
+        // A feature that is nothing but rounding counts with the size of its terms.
+        for ((a, slope), size) in forward.a.iter_mut().zip(&forward.slope).zip(&*dz) {
+            if *a <= TRUSTED * unit * slope * size {
+                *a = slope * size;
+            }
+        }
         loss.seed_terms(data, batch.network().n_outputs_per_part(), &at.forward.f, df, seed);
         injected.clear();
         // All switches may come to slide; it is asked for in steps that allocate nothing else.

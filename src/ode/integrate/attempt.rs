@@ -35,6 +35,11 @@ enum StepLimit {
     Crossing,
 }
 
+/// Shortest step that surely moves t.
+fn smallest_step(t: f64) -> f64 {
+    4.0 * f64::EPSILON * t.abs()
+}
+
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     pub(super) fn check_limits(&mut self) -> ControlFlow<StopReason> {
         if self.t >= self.options.t_end {
@@ -42,7 +47,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         }
         self.check_attempts()?;
         let n_attempts = self.stats.steps + self.stats.rejected;
-        if self.t - self.moved.0 > MOST_UNMOVED as f64 * self.smallest_step() {
+        if self.t - self.moved.0 > MOST_UNMOVED as f64 * smallest_step(self.t) {
             self.moved = (self.t, n_attempts);
         } else if n_attempts - self.moved.1 >= MOST_UNMOVED {
             return ControlFlow::Break(StopReason::StepTooSmall { h: self.controller.h() });
@@ -193,10 +198,15 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let off = off - taken * rounding * (length(dy) + rounding);
             error = error.max(if off > 0.0 { off / (DISSIPATION * norm.rtol * so_far) } else { 0.0 });
         }
+        let way = distance_squared(stepper.end(), y).sqrt();
+        // Neither time nor the state resolves such a step: what moves in it is rounding (components that are exactly zero, and have no tolerance).
+        if taken <= smallest_step(self.t) && way <= ROUNDING * length(y) {
+            return (error.min(STEADY), 0.0);
+        }
         if noise.is_empty() || error > 1.0 {
             return (error, 0.0);
         }
-        let atol = ASTRAY * (distance_squared(stepper.end(), y) / y.len() as f64).sqrt();
+        let atol = ASTRAY * way / (y.len() as f64).sqrt();
         let way = WrmsNorm { rtol: ROUNDING, atol };
         (error, stepper.error(&way.with(floors.noise_alone(noise, taken)), start))
     }
@@ -237,11 +247,6 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         Ok(taken)
     }
 
-    /// Shortest step that surely moves t.
-    fn smallest_step(&self) -> f64 {
-        4.0 * f64::EPSILON * self.t.abs()
-    }
-
     /// The tolerance's step, limited by stability and by the next predicted crossing.
     fn proposed_step(&self, h_crossing: f64) -> (f64, StepLimit) {
         let (mut h, mut limit) = (self.controller.h(), StepLimit::Accuracy);
@@ -254,7 +259,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             }
         }
         // Never so short that a crossing just missed by rounding would stop the clock, nor that t would not move.
-        let ahead = h_crossing.max(1e-9 * h).max(self.smallest_step());
+        let ahead = h_crossing.max(1e-9 * h).max(smallest_step(self.t));
         if ahead < h { (ahead, StepLimit::Crossing) } else { (h, limit) }
     }
 
