@@ -9,7 +9,7 @@
 use crate::data::MergedData;
 use crate::loss::Loss;
 use crate::net::{Batch, Forward, Layer};
-use crate::vector::max_abs;
+use crate::vector::{max_abs, vectorised};
 
 /// Finds the scales of all parameters; keeps its memory.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,9 @@ pub(super) struct Scales {
     columns: Vec<f64>,
     /// Size of all features of each layer, with the 1 of its bias.
     totals: Vec<f64>,
+    /// Weights of a channel that do not stand side by side, and the scales of a channel.
+    gathered: Vec<f64>,
+    scales: Vec<f64>,
 }
 
 impl Scales {
@@ -73,9 +76,9 @@ impl Scales {
         let per_group = layer.n_out / layer.n_groups;
         for channel in 0..layer.n_out {
             let first = channel / per_group * layer.n_in;
-            for (feature, column) in self.columns[first..first + layer.n_in].iter_mut().enumerate() {
-                *column += theta[layer.weight_index(channel, feature)].powi(2);
-            }
+            let weights = layer.channel_weights(theta, channel, &mut self.gathered);
+            let columns = self.columns[first..first + layer.n_in].iter_mut().zip(weights);
+            vectorised!(columns.for_each(|(column, w)| *column += w * w));
         }
         for (column, feature) in self.columns.iter_mut().zip(&self.features) {
             let incoming = if below > 0.0 { feature / below } else { 0.0 };
@@ -83,25 +86,29 @@ impl Scales {
         }
     }
 
-    fn scale_channel(&self, layer: &Layer, theta: &[f64], channel: usize, target: f64, out: &mut [f64]) {
+    fn scale_channel(&mut self, layer: &Layer, theta: &[f64], channel: usize, target: f64, out: &mut [f64]) {
+        let Self { features, columns, gathered, scales, .. } = self;
         let first = channel / (layer.n_out / layer.n_groups) * layer.n_in;
-        let features = &self.features[first..first + layer.n_in];
-        let columns = &self.columns[first..first + layer.n_in];
+        let features = &features[first..first + layer.n_in];
+        let columns = &columns[first..first + layer.n_in];
         let biases = || layer.bias.iter().flat_map(|range| range.clone().skip(channel).step_by(layer.n_out));
         let n_biases = biases().count();
-        let mut sum: f64 =
-            features.iter().enumerate().map(|(c, f)| (f * theta[layer.weight_index(channel, c)]).powi(2)).sum();
+        let weights = layer.channel_weights(theta, channel, gathered);
+        let mut sum: f64 = features.iter().zip(weights).map(|(f, w)| (f * w).powi(2)).sum();
         if n_biases > 0 {
             sum += biases().map(|at| theta[at].powi(2)).sum::<f64>() / n_biases as f64;
         }
         let n_terms = layer.n_in + usize::from(n_biases > 0);
         let term = sum.sqrt().max(target) / (n_terms as f64).sqrt();
-        for (c, (feature, column)) in features.iter().zip(columns).enumerate() {
+        scales.resize(layer.n_in, 0.0);
+        let terms = scales.iter_mut().zip(features).zip(columns);
+        vectorised!(terms.for_each(|((scale, &feature), &column)| {
             // A feature that is zero on all samples moves nothing, and nothing moves its weights.
-            let by_term = if *feature > 0.0 { term / feature } else { f64::INFINITY };
-            let scale = by_term.min(*column);
-            out[layer.weight_index(channel, c)] = if scale.is_finite() { scale } else { 0.0 };
-        }
+            let by_term = if feature > 0.0 { term / feature } else { f64::INFINITY };
+            let least = by_term.min(column);
+            *scale = if least.is_finite() { least } else { 0.0 };
+        }));
+        layer.set_channel_weights(out, channel, scales);
         biases().for_each(|at| out[at] = term);
     }
 }

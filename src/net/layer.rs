@@ -78,6 +78,27 @@ impl Layer {
         self.weights.start + at
     }
 
+    /// Weights of a channel, one for each feature of its group; gathered where they do not stand side by side.
+    pub fn channel_weights<'a>(&self, theta: &'a [f64], channel: usize, gathered: &'a mut Vec<f64>) -> &'a [f64] {
+        let first = self.weight_index(channel, 0);
+        if !self.is_transposed {
+            return &theta[first..first + self.n_in];
+        }
+        gathered.clear();
+        gathered.extend(theta[first..].iter().step_by(self.n_out).take(self.n_in));
+        gathered
+    }
+
+    /// Puts a value for each of these weights where they stand in θ.
+    pub fn set_channel_weights(&self, theta: &mut [f64], channel: usize, values: &[f64]) {
+        let first = self.weight_index(channel, 0);
+        let step = if self.is_transposed { self.n_out } else { 1 };
+        if step == 1 {
+            return theta[first..first + self.n_in].copy_from_slice(values);
+        }
+        theta[first..].iter_mut().step_by(step).zip(values).for_each(|(to, value)| *to = *value);
+    }
+
     fn group_out(&self) -> usize {
         self.n_out / self.n_groups
     }

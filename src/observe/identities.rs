@@ -7,7 +7,7 @@
 use super::rows::ConservedRow;
 use crate::net::{Conserved, Network, NoLaw, no_law};
 use crate::ode::WrmsNorm;
-use crate::vector::{distance_squared, max_abs, norm};
+use crate::vector::{distance_squared, dot, max_abs, norm, vectorised};
 
 /// Relative room in the displacement bound, which is an equality to first order in t.
 pub const DISPLACEMENT_TOL: f64 = 1e-6;
@@ -141,14 +141,17 @@ impl Identities {
     /// [`check`](Self::check).
     pub fn allow(&mut self, length: f64, theta: &[f64], loss: f64, dy: &[f64]) {
         let (loss_before, dy_before) = &self.before;
-        let speed = norm(dy);
+        let (theta_before, largest) = (&self.theta_before, max_abs(theta));
+        let (speed, moved, turned) = vectorised!((
+            dot(dy, dy).sqrt(),
+            distance_squared(theta, theta_before).sqrt(),
+            distance_squared(dy, dy_before).sqrt()
+        ));
         let steepest = speed.max(self.speed_before);
         let rounding = ROUNDING * loss_before.max(loss);
         // In units of the time in which the gradient changes along the way; to the fourth that is what a quadrature of order four is off by.
-        let moved = distance_squared(theta, &self.theta_before).sqrt();
-        let turned = if moved > 0.0 { length * distance_squared(dy, dy_before).sqrt() / moved } else { 0.0 };
+        let turned = if moved > 0.0 { length * turned / moved } else { 0.0 };
         let quadrature = turned.powi(4) * length * steepest * steepest;
-        let largest = max_abs(theta);
         let error = self.norm.largest_error_of(theta.len(), largest);
         let by_rtol = WrmsNorm { atol: 0.0, ..self.norm }.largest_error_of(theta.len(), largest);
         let allowed = &mut self.report.allowed;
@@ -195,7 +198,7 @@ impl Identities {
             *drift = drift.max(largest / conserved.scale());
             largest / conserved.scale()
         });
-        let squared: f64 = theta.iter().zip(&self.theta_initial).map(|(a, b)| (a - b) * (a - b)).sum();
+        let squared = vectorised!(distance_squared(theta, &self.theta_initial));
         report.displacement = squared.sqrt();
         // L(0) − L(t) is a difference of nearly equal numbers at first; below this it is rounding.
         let rounding = 1e-13 * self.loss_initial;

@@ -3,7 +3,7 @@
 use super::descent::{Care, Descended, descend, first_steps, reach};
 use super::problems::Problem;
 use crate::common::Kept;
-use gradflow::ode::{EventKind, Side};
+use gradflow::ode::{EventKind, Side, StopReason};
 use gradflow::scenario::{Folder, Scenario, Source};
 use gradflow::simulate::{Simulated, simulate};
 use rand::rngs::ChaCha8Rng;
@@ -138,6 +138,11 @@ fn run(problem: &Problem, method: &str, rtol: f64, horizon: f64, verdict: &mut V
         outcome.stats.steps,
         start.elapsed().as_secs_f64()
     ));
+    // Carried on for long, a flow on a plateau may need more steps than there are: that it comes to rest is not known then.
+    if horizon == LATE && matches!(outcome.reason, StopReason::StepLimit { .. }) {
+        verdict.notes.push("not at rest in the steps allowed");
+        return None;
+    }
     if !outcome.reason.is_completion() {
         let kind = if too_long() { "slow" } else { "stopped" };
         verdict.fault(kind, format!("{what}: {} at t = {}", outcome.reason, outcome.t));

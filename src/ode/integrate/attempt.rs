@@ -12,7 +12,7 @@ use crate::ode::norm::WrmsNorm;
 use crate::ode::outcome::{Rest, StopReason};
 use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
-use crate::vector::{distance_squared, norm as length};
+use crate::vector::{distance_squared, dot, norm as length, vectorised};
 use std::ops::ControlFlow;
 
 /// Errors above this part of the tolerance limit the next step, and are looked at for rounding.
@@ -57,6 +57,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.field.measure_noise();
         }
         self.n_rounds += 1;
+        self.speed = vectorised!(dot(&self.dy, &self.dy)).sqrt();
         self.rest = self.options.fixed_step.is_none().then(|| self.at_rest()).flatten();
         if self.rest.is_some() {
             if self.options.t_end.is_infinite() {
@@ -74,7 +75,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Below its own rounding noise the field points nowhere, and decisions about kinks would be thrown dice.
     fn at_rest(&mut self) -> Option<Rest> {
-        let field = length(&self.dy);
+        let field = self.speed;
         if field > self.field.noise().0.field() {
             return None;
         }
@@ -195,10 +196,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let so_far = self.dissipated + stepper.dissipation(start, 1.0).unwrap_or(0.0).max(0.0);
             // Slopes are differences of states: near a saddle these move less than they are rounded.
             let rounding = ROUNDING * length(y) / taken;
-            let off = off - taken * rounding * (length(dy) + rounding);
+            let off = off - taken * rounding * (self.speed + rounding);
             error = error.max(if off > 0.0 { off / (DISSIPATION * norm.rtol * so_far) } else { 0.0 });
         }
-        let way = distance_squared(stepper.end(), y).sqrt();
+        let way = vectorised!(distance_squared(stepper.end(), y)).sqrt();
         // Neither time nor the state resolves such a step: what moves in it is rounding (components that are exactly zero, and have no tolerance).
         if taken <= smallest_step(self.t) && way <= ROUNDING * length(y) {
             return (error.min(STEADY), 0.0);

@@ -10,7 +10,7 @@ use crate::ode::outcome::StopReason;
 use crate::ode::resolve::{Meeting, changes};
 use crate::ode::scan::{mark_near, marked};
 use crate::ode::stepper::{Start, Stepper};
-use crate::vector::dot;
+use crate::vector::{dot, vectorised};
 use std::ops::ControlFlow;
 
 impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
@@ -25,7 +25,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.stats.steps += 1;
         self.n_missed = 0;
         let start = Start { t: self.t, y: &self.y, dy: &self.dy, mode: &self.mode };
-        self.dissipated += 0.5 * x * h * (dot(&self.dy, &self.dy) + dot(&self.dy_cut, &self.dy_cut));
+        self.dissipated += 0.5 * x * h * (self.speed * self.speed + vectorised!(dot(&self.dy_cut, &self.dy_cut)));
         let extent = Extent { t: self.t, h, x_cut: x, t_cut: t_end };
         let dense = Dense { interpolant: &*self.stepper, start, extent };
         let stats = self.stats.with(self.stepper.work());

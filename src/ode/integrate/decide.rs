@@ -174,8 +174,11 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// instant alone, and where their jump is zero as well, nothing else tells.
     fn look_ahead(&mut self, contacts: &[Contact], jointly: bool, is_start: bool) -> ControlFlow<StopReason> {
         let mut open: Vec<Contact> = contacts.iter().filter(|c| self.is_open(&self.mode, **c)).copied().collect();
+        if open.is_empty() {
+            return ControlFlow::Continue(());
+        }
         let speed = norm(&self.work.dy);
-        if open.is_empty() || speed == 0.0 {
+        if speed == 0.0 {
             return ControlFlow::Continue(());
         }
         // No further than the residuals stay what they are, nearly.

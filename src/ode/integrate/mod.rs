@@ -150,6 +150,8 @@ struct Integration<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> {
     /// Steps in a row that passed something they did not show.
     n_missed: u32,
     decay: Option<f64>,
+    /// ‖dy‖ where the step begins.
+    speed: f64,
     /// About ∫‖dy‖² so far, for methods that control its error.
     dissipated: f64,
     /// Floors of the weights of the error norm.
@@ -239,6 +241,7 @@ impl<'a, F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'a, F, S> {
             forced: Vec::new(),
             n_missed: 0,
             decay: None,
+            speed: 0.0,
             dissipated: 0.0,
             floors: Floors::default(),
             last_attempt: (0.0, false),
