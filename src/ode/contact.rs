@@ -590,7 +590,7 @@ impl Arrival<'_> {
 }
 
 /// With how many contacts a group is decided together: the work grows like the cube of their number.
-const MOST_TOGETHER: usize = 1024;
+pub const MOST_TOGETHER: usize = 1024;
 
 /// Sides from which the decision at a start is tried again.
 pub const OTHER_STARTS: u64 = 8;

@@ -2,7 +2,7 @@
 //! look ahead where the first derivatives say nothing.
 
 use super::{Integration, MOST_LOCAL};
-use crate::ode::contact::{Arrival, MOST_COMPARED, Settled};
+use crate::ode::contact::{Arrival, MOST_COMPARED, MOST_TOGETHER, Settled};
 use crate::ode::event::Exit;
 use crate::ode::field::{NonFinite, PiecewiseField};
 use crate::ode::mode::{Contact, Mode, Side};
@@ -40,7 +40,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         self.undecided.clone_from(&self.mode);
         // Where nothing has come, several ways on are compared.
         let is_compared = self.stats.steps == 0 && (2..=MOST_COMPARED).contains(&meeting.resting.len());
-        let is_generic = self.mode.attached().is_empty() && self.field.meets_regularly() && !is_compared;
+        let are_too_many = self.stats.steps == 0 && meeting.resting.len() > MOST_TOGETHER;
+        let is_generic =
+            self.mode.attached().is_empty() && self.field.meets_regularly() && !is_compared && !are_too_many;
         let generic = if is_generic { self.decide_generic(meeting) } else { Err(ResolveError::Undecided) };
         // What has come and stands still does so because others hold it.
         let noise = self.field.noise().0;
@@ -118,6 +120,9 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             }
             // A field without a local model, or too many changes: what goes one after the other is the best there is.
             None | Some(Err(ResolveError::Undecided)) => {
+                if is_start && self.stays_on_one_side(&contacts) {
+                    return ControlFlow::Continue(());
+                }
                 if was_tried {
                     return ControlFlow::Break(undecided);
                 }
@@ -129,6 +134,28 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             }
         }
         self.enter_mode()
+    }
+
+    /// Where too many contacts meet at a start to be decided together: all of them below their breakpoints, or all above, if that is consistent. Below is
+    /// where descent has units whose pre-activations are zero, with the slope 0 at the breakpoint. Lists the start as one of several ways on.
+    fn stays_on_one_side(&mut self, contacts: &[Contact]) -> bool {
+        for side in [Side::Below, Side::Above] {
+            let mut mode = self.mode.clone();
+            mode.attach(Vec::new(), Vec::new());
+            contacts.iter().for_each(|&contact| mode.place(contact, side));
+            let y = std::mem::take(&mut self.y);
+            let entered = self.enter(&y, &mode);
+            self.y = y;
+            let (noise, rates) = (self.field.noise().0, &self.work.rates);
+            let stays = |c: &Contact| side.sign() * rates[c.switch] >= -noise.rate(c.switch);
+            if entered.is_ok() && contacts.iter().all(stays) {
+                self.mode = mode;
+                let (contact, kind) = (contacts[0], BranchKind::RepellingStart);
+                self.observer.branch_point(&BranchPoint { t: self.t, contact, kind, margin: 0.0 });
+                return true;
+            }
+        }
+        false
     }
 
     /// Decides contacts that have come to stand still from their local model at another point; says whether that was possible.
