@@ -234,8 +234,12 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
     /// A contact that meets its breakpoint where the step begins although it was put on its side right there. What leaves with a high power of time is
     /// nothing beside the error of the dense output of a long step, which may have it on the other side at first.
     pub(super) fn turns_back(&self, found: &Found, h: f64) -> Option<Contact> {
-        let is_fresh = |c: &Contact| self.fresh.contains(c) && !self.mode.attached().contains(c);
-        let turns = self.is_zero_length(found, h) && found.exits.is_empty() && found.hits.iter().all(is_fresh);
+        let noise = self.field.noise().0;
+        let leaves_late = |c: &Contact| {
+            let rate = self.start.rates[c.switch].abs();
+            rate <= noise.rate(c.switch) && self.fresh.contains(c) && !self.mode.attached().contains(c)
+        };
+        let turns = self.is_zero_length(found, h) && found.exits.is_empty() && found.hits.iter().all(leaves_late);
         found.hits.first().copied().filter(|_| turns && self.n_missed < MOST_TURNS && self.options.fixed_step.is_none())
     }
 
