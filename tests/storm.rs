@@ -60,11 +60,16 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Problems of the first few hundred that are not solved yet: `STORM_ONE` tells why. Nothing is asked of them here.
-const UNSOLVED: &[u64] = &[35, 251];
+const UNSOLVED: &[u64] = &[251];
+/// Later ones that were wrong once: starts that chattered (third power of time, slides without a margin yet), weights of 1e-12 that move by 1e-36, units that
+/// wake inside a Newton iteration, energies of implicit steps over a fast phase, infinite margins, iterations that end in rounding.
+const MENDED: &[u64] =
+    &[394, 455, 1421, 1472, 1482, 1871, 1909, 1974, 2241, 2322, 2361, 2552, 2673, 2692, 3366, 9673, 9781];
 
 #[test]
 fn a_few_hundred_problems_are_solved() {
-    let seeds: Vec<u64> = (0..300).filter(|seed| !UNSOLVED.contains(seed)).collect();
+    let seeds: Vec<u64> =
+        (0..300).filter(|seed| !UNSOLVED.contains(seed)).chain(MENDED.iter().copied()).collect();
     let care = Care { work: 3e7, target: 1e-3 };
     let done = storm(&seeds, 2, care, &|_, _| ());
     let failures: String = done.iter().map(|(problem, verdict)| lines(problem, verdict)).collect();

@@ -101,3 +101,28 @@ fn a_unit_that_is_held_at_the_origin_does_not_shorten_steps() {
         assert!(stats.steps + stats.rejected < 1000, "{method}: {} steps, {} rejected", stats.steps, stats.rejected);
     }
 }
+
+#[test]
+fn a_first_layer_of_zeros_stays_where_descent_has_it() {
+    // 2560 surfaces meet at the start, and all depend on each other. With the slope 0 at the kink nothing moves but the last bias: F = b, ḃ = −Σ(b − y_i).
+    let (n_samples, width, n_inputs) = (40, 32, 8);
+    let x: Vec<Vec<f64>> =
+        (0..n_samples).map(|i| (0..n_inputs).map(|j| (1.0 + (i * n_inputs + j) as f64).sin()).collect()).collect();
+    let y: Vec<Vec<f64>> = (0..n_samples).map(|i| vec![(i as f64).cos() + 0.5]).collect();
+    let mut theta0 = vec![0.0; width * n_inputs + width];
+    theta0.extend((0..width * width).map(|k| 0.25 * (1.7 * k as f64).sin()));
+    theta0.extend(vec![0.0; width]);
+    theta0.extend((0..width).map(|k| 0.25 * (0.3 + k as f64).cos()));
+    theta0.push(0.0);
+    let network = format!("network: Dense(hidden: [{width}, {width}]), activation: Relu");
+    let start: Vec<String> = theta0.iter().map(|v| format!("{v:?}")).collect();
+    let scenario = net(&format!("x: {x:?}, y: {y:?}"), &network, &start.join(", "), 0.05, ("Auto", 1e-8));
+    let (simulated, _) = run(&scenario);
+    let kinds: Vec<BranchKind> = simulated.observed.branch_points.iter().map(|b| b.kind).collect();
+    assert!(kinds.contains(&BranchKind::RepellingStart), "{kinds:?}");
+    let (theta, last) = (&simulated.outcome.y, theta0.len() - 1);
+    assert_eq!(theta[..last], theta0[..last]);
+    let mean = y.iter().map(|row| row[0]).sum::<f64>() / n_samples as f64;
+    let expected = mean * (1.0 - (-(n_samples as f64) * 0.05).exp());
+    assert!((theta[last] - expected).abs() < 1e-7 * expected.abs(), "{} against {expected}", theta[last]);
+}
