@@ -68,8 +68,7 @@ const MENDED: &[u64] =
 
 #[test]
 fn a_few_hundred_problems_are_solved() {
-    let seeds: Vec<u64> =
-        (0..300).filter(|seed| !UNSOLVED.contains(seed)).chain(MENDED.iter().copied()).collect();
+    let seeds: Vec<u64> = (0..300).filter(|seed| !UNSOLVED.contains(seed)).chain(MENDED.iter().copied()).collect();
     let care = Care { work: 3e7, target: 1e-3 };
     let done = storm(&seeds, 2, care, &|_, _| ());
     let failures: String = done.iter().map(|(problem, verdict)| lines(problem, verdict)).collect();

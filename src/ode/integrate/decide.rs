@@ -215,8 +215,8 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         for _ in 0..MOST_AHEAD {
             ahead.iter_mut().zip(&self.work.dy).for_each(|(y, d)| *y += step * d);
             let all = mode.contacts_with(&open);
-            let is_decided =
-                self.field.project(&mut ahead, &mode, &all).is_ok() && self.decide_at(&ahead, &mut mode, &open, jointly);
+            let is_decided = self.field.project(&mut ahead, &mode, &all).is_ok()
+                && self.decide_at(&ahead, &mut mode, &open, jointly);
             if !is_decided || self.enter(&ahead, &mode).is_err() {
                 break;
             }
