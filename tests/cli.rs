@@ -521,3 +521,22 @@ fn a_crash_leaves_files_that_can_be_read() {
     // And it can be replaced by a new one.
     ok(folder.path(), &["run", "one-neuron", "--out", "runs/quickstart"]);
 }
+
+#[test]
+fn a_flow_is_recorded_alike_by_run_compare_and_verify() {
+    let folder = temporary();
+    for command in ["run", "compare", "verify"] {
+        let settings = ["gd-versus-flow", "--set", "ntk.track=EveryEvent", "--out", command];
+        gradflow(folder.path(), &[&[command], &settings[..]].concat());
+    }
+    for file in RECORD {
+        let read = |command: &str| {
+            fs::read(folder.path().join(command).join(file)).unwrap_or_else(|_| panic!("{command}: {file}"))
+        };
+        let expected = read("run");
+        assert!(!expected.is_empty(), "{file} is empty");
+        for command in ["compare", "verify"] {
+            assert!(read(command) == expected, "{command} writes another {file} than run");
+        }
+    }
+}

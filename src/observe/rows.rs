@@ -166,37 +166,25 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// When it cannot be written.
-    fn step(&mut self, row: &StepRow) -> io::Result<()> {
-        let _ = row;
-        Ok(())
-    }
+    fn step(&mut self, row: &StepRow) -> io::Result<()>;
 
     /// All nM eigenvalues of G at a chosen time, decreasing.
     ///
     /// # Errors
     /// When they cannot be written.
-    fn eigenvalues(&mut self, t: f64, eigenvalues: &[f64]) -> io::Result<()> {
-        let _ = (t, eigenvalues);
-        Ok(())
-    }
+    fn eigenvalues(&mut self, t: f64, eigenvalues: &[f64]) -> io::Result<()>;
 
     /// The path of θ, thinned to a bounded number of points; told once, at the end.
     ///
     /// # Errors
     /// When it cannot be written.
-    fn path(&mut self, path: &Path) -> io::Result<()> {
-        let _ = path;
-        Ok(())
-    }
+    fn path(&mut self, path: &Path) -> io::Result<()>;
 
     /// The conserved quantities; told once, at the end.
     ///
     /// # Errors
     /// When they cannot be written.
-    fn conserved(&mut self, rows: &[ConservedRow]) -> io::Result<()> {
-        let _ = rows;
-        Ok(())
-    }
+    fn conserved(&mut self, rows: &[ConservedRow]) -> io::Result<()>;
 }
 
 /// Keeps nothing.
@@ -210,6 +198,22 @@ impl Sink for () {
     }
 
     fn theta(&mut self, _: f64, _: &[f64]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn step(&mut self, _: &StepRow) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn eigenvalues(&mut self, _: f64, _: &[f64]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn path(&mut self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn conserved(&mut self, _: &[ConservedRow]) -> io::Result<()> {
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use super::row::Verdict;
 use super::witness::Witness;
 use crate::flow::FlowField;
 use crate::ntk::bound::{RATIO_TOL, kept_to};
-use crate::observe::{EventRow, Level, Row, Sink};
+use crate::observe::{ConservedRow, EventRow, Level, Path, Row, Sink, StepRow};
 use crate::ode::{NonFinite, PiecewiseField};
 use crate::scenario::{Atol, Plan, Problem, SavePlan, Stop, Track};
 use crate::simulate::{Simulated, Watch, norm_of, simulate, simulate_beside};
@@ -227,5 +227,21 @@ impl Sink for Kept<'_> {
     fn theta(&mut self, t: f64, theta: &[f64]) -> io::Result<()> {
         self.saved.push((t, theta.to_vec()));
         self.sink.theta(t, theta)
+    }
+
+    fn step(&mut self, row: &StepRow) -> io::Result<()> {
+        self.sink.step(row)
+    }
+
+    fn eigenvalues(&mut self, t: f64, eigenvalues: &[f64]) -> io::Result<()> {
+        self.sink.eigenvalues(t, eigenvalues)
+    }
+
+    fn path(&mut self, path: &Path) -> io::Result<()> {
+        self.sink.path(path)
+    }
+
+    fn conserved(&mut self, rows: &[ConservedRow]) -> io::Result<()> {
+        self.sink.conserved(rows)
     }
 }

@@ -10,7 +10,7 @@ use gradflow::flow::FlowField;
 use gradflow::net::init::{Sampler, sample, standard_normal, unit_ball};
 use gradflow::net::{Activation, Network, PiecewisePolynomial, Smooth};
 use gradflow::ntk::Cadence;
-use gradflow::observe::{EventRow, Monitor, Observed, Row, Sink};
+use gradflow::observe::{ConservedRow, EventRow, Monitor, Observed, Path, Row, Sink, StepRow};
 use gradflow::ode::{Options, Outcome, Stepper, StopRule, WrmsNorm, integrate};
 use gradflow::scenario::{Folder, Scenario, Source};
 use rand::SeedableRng;
@@ -38,6 +38,22 @@ impl Sink for Kept {
 
     fn theta(&mut self, t: f64, theta: &[f64]) -> io::Result<()> {
         self.thetas.push((t, theta.to_vec()));
+        Ok(())
+    }
+
+    fn step(&mut self, _: &StepRow) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn eigenvalues(&mut self, _: f64, _: &[f64]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn path(&mut self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn conserved(&mut self, _: &[ConservedRow]) -> io::Result<()> {
         Ok(())
     }
 }
