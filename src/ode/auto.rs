@@ -218,6 +218,10 @@ impl<F: PiecewiseField> Stepper<F> for Auto {
         self.active == Active::Stiff
     }
 
+    fn takes_differences(&self) -> bool {
+        self.active::<F>().takes_differences()
+    }
+
     fn uses_decay(&self) -> bool {
         true
     }

@@ -299,6 +299,10 @@ impl<F: PiecewiseField> Stepper<F> for Esdirk {
         true
     }
 
+    fn takes_differences(&self) -> bool {
+        true
+    }
+
     fn attempt(&mut self, field: &mut F, start: Start<'_>, h: f64) -> Result<f64, NonFinite> {
         self.h = h;
         let missing = || NonFinite { what: "a missing linearisation".into() };

@@ -127,6 +127,11 @@ pub trait Stepper<F: PiecewiseField>: Interpolant {
         false
     }
 
+    /// Whether slopes are differences of states, so that the rounding of these is in the error of a step however short its way is.
+    fn takes_differences(&self) -> bool {
+        false
+    }
+
     /// The loop moved away from the end of the last attempt (event, projection, change of mode): history is void.
     fn reset(&mut self) {}
 

@@ -208,7 +208,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             return (error, 0.0);
         }
         let atol = ASTRAY * way / (y.len() as f64).sqrt();
-        let way = WrmsNorm { rtol: ROUNDING, atol };
+        let way = WrmsNorm { rtol: if stepper.takes_differences() { ROUNDING } else { 0.0 }, atol };
         (error, stepper.error(&way.with(floors.noise_alone(noise, taken)), start))
     }
 
@@ -231,7 +231,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         ControlFlow::Continue(())
     }
 
-    /// A contact that meets its breakpoint where the step begins although it was put on its side right there. What leaves with a high power of time is
+    /// A contact that meets its breakpoint at the start of the run although it was put on its side right there. What leaves with a high power of time is
     /// nothing beside the error of the dense output of a long step, which may have it on the other side at first.
     pub(super) fn turns_back(&self, found: &Found, h: f64) -> Option<Contact> {
         let noise = self.field.noise().0;
@@ -239,7 +239,10 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let rate = self.start.rates[c.switch].abs();
             rate <= noise.rate(c.switch) && self.fresh.contains(c) && !self.mode.attached().contains(c)
         };
-        let turns = self.is_zero_length(found, h) && found.exits.is_empty() && found.hits.iter().all(leaves_late);
+        let turns = self.t == 0.0
+            && self.is_zero_length(found, h)
+            && found.exits.is_empty()
+            && found.hits.iter().all(leaves_late);
         found.hits.first().copied().filter(|_| turns && self.n_missed < MOST_TURNS && self.options.fixed_step.is_none())
     }
 

@@ -24,15 +24,16 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
         let decided = self.decide_modes(meeting, rates)?;
         // What slid and was let go at a margin of zero is as open as what has come.
         let let_go = self.undecided.sliding().iter().filter(|c| !meeting.exits.iter().any(|exit| exit.contact == **c));
-        let contacts: Vec<Contact> = meeting.hits.iter().chain(let_go).copied().collect();
-        self.look_ahead(&contacts, decided.is_none(), false)?;
+        let open = meeting.hits.iter().chain(let_go).filter(|c| self.is_open(&self.mode, **c)).copied().collect();
+        self.look_ahead(open, decided.is_none(), false)?;
         ControlFlow::Continue(decided.unwrap_or_default())
     }
 
     /// The same at the start of a run, to which nothing has come: what stands on a breakpoint is there by choice.
     pub(super) fn decide_start(&mut self, meeting: &Meeting) -> ControlFlow<StopReason> {
         let decided = self.decide_modes(meeting, &vec![0.0; self.field.n_switches()])?;
-        self.look_ahead(&meeting.resting, decided.is_none(), true)
+        let open = meeting.resting.iter().filter(|c| self.is_open(&self.mode, **c)).copied().collect();
+        self.look_ahead(open, decided.is_none(), true)
     }
 
     /// By the first derivatives: one after the other where that will do, else together, of which nothing is returned.
@@ -199,8 +200,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
 
     /// Contacts that have come to stand still are decided by what they do a little later, on the way that the flow takes: their rates may be zero for this
     /// instant alone, and where their jump is zero as well, nothing else tells.
-    fn look_ahead(&mut self, contacts: &[Contact], jointly: bool, is_start: bool) -> ControlFlow<StopReason> {
-        let mut open: Vec<Contact> = contacts.iter().filter(|c| self.is_open(&self.mode, **c)).copied().collect();
+    fn look_ahead(&mut self, mut open: Vec<Contact>, jointly: bool, is_start: bool) -> ControlFlow<StopReason> {
         if open.is_empty() {
             return ControlFlow::Continue(());
         }
