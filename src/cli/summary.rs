@@ -152,8 +152,8 @@ fn bounds(out: &mut impl Write, bound: &BoundSummary) -> io::Result<()> {
 fn identities_line(identities: &IdentitySummary) -> String {
     let conserved = if identities.conserved {
         let quantities = if identities.n_conserved == 1 { "quantity drifts" } else { "quantities drift" };
-        let drift = number(identities.drift_of_terms.or(identities.conservation_drift));
-        format!("{} conserved {quantities} {drift} of their terms", identities.n_conserved)
+        let (drift, relative_to) = identities.drift();
+        format!("{} conserved {quantities} {} {relative_to}", identities.n_conserved, number(drift))
     } else {
         format!("nothing conserved: {}", identities.none_conserved_because.as_deref().unwrap_or("no such law"))
     };

@@ -6,8 +6,8 @@ use crate::vector::{max_abs, vectorised};
 
 /// Part of its scale that a component counts for at least.
 const SHARE: f64 = 0.05;
-/// Errors below this part of the largest scale that a component has had are rounding.
-const ROUNDING: f64 = 8.0 * f64::EPSILON;
+/// Errors below this part of a component, or of the largest scale that it has had, are rounding.
+pub const ROUNDING: f64 = 8.0 * f64::EPSILON;
 
 /// Tolerances of the WRMS norm with weights atol + floor_i + rtol·max(|a_i|, |b_i|) (Hairer, Nørsett & Wanner, *Solving ODEs I*, eq. II.4.11).
 ///

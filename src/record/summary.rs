@@ -345,6 +345,16 @@ pub struct IdentitySummary {
     pub displacement: Option<f64>,
 }
 
+impl IdentitySummary {
+    /// The drift to tell, and what it is relative to: records of earlier versions know only that from the start.
+    pub fn drift(&self) -> (Option<f64>, &'static str) {
+        match self.drift_of_terms {
+            Some(drift) => (Some(drift), "of their terms"),
+            None => (self.conservation_drift, "of the largest at the start"),
+        }
+    }
+}
+
 /// A unit that started on a breakpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartSummary {

@@ -242,10 +242,10 @@ fn verdicts(s: &Summary) -> String {
             &format!("largest quotient {}", significant(i.displacement_worst_ratio)),
         );
         row("Energy identity", "measured", &format!("largest defect {} of L(0)", significant(i.energy_defect)));
-        let text = match (&i.none_conserved_because, i.drift_of_terms.or(i.conservation_drift)) {
+        let text = match (&i.none_conserved_because, i.drift()) {
             (Some(reason), _) => format!("nothing is conserved: {reason}"),
-            (None, drift) => format!(
-                "{}, largest drift {} of their terms",
+            (None, (drift, relative_to)) => format!(
+                "{}, largest drift {} {relative_to}",
                 panels::counted(i.n_conserved as u64, "quantity", "quantities"),
                 significant(drift)
             ),

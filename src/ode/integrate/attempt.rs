@@ -8,7 +8,7 @@ use crate::ode::controller::StepController;
 use crate::ode::event::{Found, visit_boundaries};
 use crate::ode::field::{NonFinite, PiecewiseField};
 use crate::ode::mode::Contact;
-use crate::ode::norm::WrmsNorm;
+use crate::ode::norm::{ROUNDING, WrmsNorm};
 use crate::ode::outcome::{Rest, StopReason};
 use crate::ode::scan::crossing_times;
 use crate::ode::stepper::{Outlook, Start, Stepper};
@@ -22,8 +22,6 @@ const LIMITING: f64 = 0.1;
 const ASTRAY: f64 = 1e-2;
 /// The error of ∫‖dy‖² is at most this many times rtol of all that it has been.
 const DISSIPATION: f64 = 100.0;
-/// An error below this part of a component is the rounding of the state.
-const ROUNDING: f64 = 8.0 * f64::EPSILON;
 /// An error that keeps a step about as long as it is.
 const STEADY: f64 = 0.5;
 
@@ -199,15 +197,15 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             let off = off - taken * rounding * (self.speed + rounding);
             error = error.max(if off > 0.0 { off / (DISSIPATION * norm.rtol * so_far) } else { 0.0 });
         }
-        let way = vectorised!(distance_squared(stepper.end(), y)).sqrt();
+        let moved = vectorised!(distance_squared(stepper.end(), y)).sqrt();
         // Neither time nor the state resolves such a step: what moves in it is rounding (components that are exactly zero, and have no tolerance).
-        if taken <= smallest_step(self.t) && way <= ROUNDING * length(y) {
+        if taken <= smallest_step(self.t) && moved <= ROUNDING * length(y) {
             return (error.min(STEADY), 0.0);
         }
         if noise.is_empty() || error > 1.0 {
             return (error, 0.0);
         }
-        let atol = ASTRAY * way / (y.len() as f64).sqrt();
+        let atol = ASTRAY * moved / (y.len() as f64).sqrt();
         let way = WrmsNorm { rtol: if stepper.takes_differences() { ROUNDING } else { 0.0 }, atol };
         (error, stepper.error(&way.with(floors.noise_alone(noise, taken)), start))
     }

@@ -46,9 +46,7 @@ impl<F: PiecewiseField, S: Stepper<F> + ?Sized> Integration<'_, F, S> {
             self.mode.attached().is_empty() && self.field.meets_regularly() && !is_compared && !are_too_many;
         let generic = if is_generic { self.decide_generic(meeting) } else { Err(ResolveError::Undecided) };
         // What has come and stands still does so because others hold it.
-        let noise = self.field.noise().0;
-        let rests =
-            |c: &Contact| !self.mode.slides(c.switch) && self.work.rates[c.switch].abs() <= noise.rate(c.switch);
+        let rests = |c: &Contact| self.is_open(&self.mode, *c);
         let are_held = generic.is_ok() && !self.mode.sliding().is_empty() && meeting.hits.iter().any(rests);
         match generic {
             Ok(repelled) if !are_held => ControlFlow::Continue(Some(repelled)),

@@ -58,7 +58,7 @@ const WRONG_SIDE: f64 = 1e-9;
 const MOST_LOCAL: usize = 4096;
 /// What depends on slides may be this many times as far off its breakpoint as they have drifted: their gradients differ by as much.
 const DRIFTING: f64 = 10.0;
-/// So often a step is halved because its dense output takes back what was decided where it begins.
+/// So often a first step is halved because its dense output takes back what was decided at the start.
 const MOST_TURNS: u32 = 8;
 /// A step taken anew ends this part of it behind the event: there the interpolant joins the method's own end to second order.
 const RETAKE_SLACK: f64 = 1e-3;

@@ -17,11 +17,14 @@ pub(super) fn panel(loaded: &Loaded, is_log: bool) -> Panel {
         Some(i) => {
             words.push(format!("Energy defect: at most {} of L(0).", significant(i.energy_defect)));
             words.push(match (i.conserved, &i.none_conserved_because) {
-                (true, _) => format!(
-                    "{}; the largest drift is {} of their terms.",
-                    counted(i.n_conserved as u64, "conserved quantity", "conserved quantities"),
-                    significant(i.drift_of_terms.or(i.conservation_drift))
-                ),
+                (true, _) => {
+                    let (drift, relative_to) = i.drift();
+                    format!(
+                        "{}; the largest drift is {} {relative_to}.",
+                        counted(i.n_conserved as u64, "conserved quantity", "conserved quantities"),
+                        significant(drift)
+                    )
+                }
                 (false, Some(reason)) => format!("Nothing is conserved: {reason}."),
                 (false, None) => "Nothing is conserved.".to_owned(),
             });
